@@ -1,0 +1,107 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target: Swift 6 mode, no silent existentials, imports that say where names come from.
+let common: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableExperimentalFeature("Lifetimes"),
+    .treatAllWarnings(as: .error),
+    // A request crosses several rooms; without these two the calls between modules cost five
+    // times the work itself. Debug and test builds keep the dynamic exclusivity checks.
+    .unsafeFlags(
+        ["-cross-module-optimization", "-enforce-exclusivity=unchecked"],
+        .when(configuration: .release)),
+]
+
+/// The rooms of pure values hold no raw memory: the compiler keeps it so.
+let pure: [SwiftSetting] = common + [.strictMemorySafety()]
+
+let package = Package(
+    name: "Aviary",
+    products: [
+        .executable(name: "zkServer", targets: ["zkServer"]),
+        .executable(name: "zkBench", targets: ["zkBench"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+    ],
+    targets: [
+        // C libraries
+        .target(
+            name: "CUV", path: "CLibs/CUV",
+            linkerSettings: [.linkedLibrary("uv")]),
+        .systemLibrary(
+            name: "CZlib", path: "CLibs/CZlib", pkgConfig: "zlib",
+            providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(
+            name: "COpenSSL", path: "CLibs/COpenSSL", pkgConfig: "libcrypto",
+            providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(
+            name: "CSnappy", path: "CLibs/CSnappy", providers: [.apt(["libsnappy-dev"])]),
+
+        // Vocabulary
+        .target(name: "Vocabulary", swiftSettings: common),
+
+        // Formats
+        .target(name: "Jute", dependencies: ["Vocabulary"], swiftSettings: common),
+        .target(name: "ClientProtocol", dependencies: ["Vocabulary", "Jute"], swiftSettings: common),
+        .target(name: "Transactions", dependencies: ["Vocabulary", "Jute"], swiftSettings: common),
+        .target(
+            name: "StorageFormat", dependencies: ["Vocabulary", "Jute", "Transactions", "CZlib"],
+            swiftSettings: common),
+        .target(name: "Configuration", dependencies: ["Vocabulary"], swiftSettings: common),
+
+        // Core
+        .target(
+            name: "Znodes",
+            dependencies: [
+                "Vocabulary", "Jute", "ClientProtocol", "Transactions", "StorageFormat", "CZlib",
+            ],
+            swiftSettings: common),
+        .target(name: "Zab", dependencies: ["Vocabulary"], swiftSettings: common),
+
+        // Devices
+        .target(name: "EventLoop", dependencies: ["CUV", "Jute"], swiftSettings: common),
+        .target(
+            name: "Storage",
+            dependencies: [
+                "Vocabulary", "Jute", "Transactions", "StorageFormat", "Znodes", "CZlib", "CSnappy",
+                .product(name: "SystemPackage", package: "swift-system"),
+            ],
+            swiftSettings: common),
+
+        // Shell
+        .target(
+            name: "Server",
+            dependencies: [
+                "Vocabulary", "Jute", "ClientProtocol", "Transactions", "StorageFormat",
+                "Configuration", "Znodes", "Zab", "EventLoop", "Storage", "COpenSSL",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: common),
+
+        // Edge
+        .executableTarget(
+            name: "zkServer",
+            dependencies: [
+                "Server", "Configuration",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: common),
+        .executableTarget(
+            name: "zkBench",
+            dependencies: [
+                "EventLoop", "Jute", "ClientProtocol", "Vocabulary",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: common),
+    ]
+)
