@@ -42,6 +42,7 @@ let package = Package(
         .systemLibrary(
             name: "COpenSSL", path: "CLibs/COpenSSL", pkgConfig: "libcrypto",
             providers: [.apt(["libssl-dev"])]),
+        .target(name: "CStorage", path: "CLibs/CStorage"),
         .systemLibrary(
             name: "CSnappy", path: "CLibs/CSnappy", providers: [.apt(["libsnappy-dev"])]),
 
@@ -62,6 +63,7 @@ let package = Package(
             name: "Znodes",
             dependencies: [
                 "Vocabulary", "Jute", "ClientProtocol", "Transactions", "StorageFormat", "CZlib",
+                .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: common),
         .target(name: "Zab", dependencies: ["Vocabulary"], swiftSettings: common),
@@ -71,7 +73,8 @@ let package = Package(
         .target(
             name: "Storage",
             dependencies: [
-                "Vocabulary", "Jute", "Transactions", "StorageFormat", "Znodes", "CZlib", "CSnappy",
+                "Vocabulary", "Jute", "Transactions", "StorageFormat", "Znodes", "CStorage", "CZlib",
+                "CSnappy",
                 .product(name: "SystemPackage", package: "swift-system"),
             ],
             swiftSettings: common),
@@ -103,5 +106,9 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: common),
+        .testTarget(
+            name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: common),
+        .testTarget(
+            name: "EventLoopTests", dependencies: ["EventLoop", "Jute"], swiftSettings: common),
     ]
 )

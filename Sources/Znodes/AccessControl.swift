@@ -1,0 +1,122 @@
+import ClientProtocol
+import Jute
+package import Vocabulary
+
+/// Who may do what, and which lists are lists at all.
+///
+/// Source: ZooKeeper, `ZooKeeperServer.checkACL`, `PrepRequestProcessor.fixupACL`.
+package enum AccessControl {
+    /// Whether some entry grants one of `permissions` to one of `identities`.
+    static func permits(
+        _ list: [ACL], _ permissions: Permissions, to identities: [Identity]
+    ) -> Bool {
+        if list.isEmpty || identities.contains(where: { $0.scheme == "super" }) { return true }
+        return list.contains { entry in
+            guard !entry.permissions.isDisjoint(with: permissions) else { return false }
+            if entry.scheme == "world" { return entry.id == "anyone" }
+            return identities.contains { matches(entry, $0) }
+        }
+    }
+
+    private static func matches(_ entry: ACL, _ identity: Identity) -> Bool {
+        guard entry.scheme == identity.scheme else { return false }
+        guard entry.scheme == "ip" else { return entry.id == identity.id }
+        guard let network = Network(entry.id), let address = Network.address(identity.id) else {
+            return false
+        }
+        return network.contains(address)
+    }
+
+    /// An IPv4 address or network, as the `ip` scheme writes it.
+    struct Network {
+        var address: UInt32
+        var bits: Int
+
+        init?(_ text: String) {
+            let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+            guard parts.count <= 2, let address = Self.address(String(parts[0])) else { return nil }
+            self.address = address
+            bits = 32
+            if parts.count == 2 {
+                guard let count = Int(parts[1]), (0...32).contains(count) else { return nil }
+                bits = count
+            }
+        }
+
+        static func address(_ text: String) -> UInt32? {
+            let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+            guard parts.count == 4 else { return nil }
+            var address: UInt32 = 0
+            for part in parts {
+                guard let value = UInt8(part) else { return nil }
+                address = address << 8 | UInt32(value)
+            }
+            return address
+        }
+
+        func contains(_ other: UInt32) -> Bool {
+            bits == 0 || (address ^ other) >> UInt32(32 - bits) == 0
+        }
+    }
+
+    /// The list that a create or setACL stores: exact duplicates gone, `auth` replaced by the
+    /// requester's authenticated identities. Nil when the list is not valid.
+    static func fixUp(
+        _ list: [(permissions: Permissions, scheme: String?, id: String?)]?,
+        identities: [Identity]
+    ) -> [ACL]? {
+        guard let list, !list.isEmpty else { return nil }
+        var fixed: [ACL] = []
+        func add(_ entry: ACL) {
+            if !fixed.contains(entry) { fixed.append(entry) }
+        }
+        for entry in list {
+            guard let scheme = entry.scheme, let id = entry.id else { return nil }
+            switch scheme {
+            case "world":
+                guard id == "anyone" else { return nil }
+                add(ACL(permissions: entry.permissions, scheme: scheme, id: id))
+            case "auth":
+                let authenticated = identities.filter { isAuthenticated($0.scheme) }
+                guard !authenticated.isEmpty else { return nil }
+                for identity in authenticated {
+                    add(
+                        ACL(
+                            permissions: entry.permissions, scheme: identity.scheme,
+                            id: identity.id))
+                }
+            default:
+                guard isValid(scheme: scheme, id: id) else { return nil }
+                add(ACL(permissions: entry.permissions, scheme: scheme, id: id))
+            }
+        }
+        return fixed
+    }
+
+    /// Whether an identity of this scheme proves who somebody is; an address does not.
+    private static func isAuthenticated(_ scheme: String) -> Bool {
+        scheme == "digest" || scheme == "sasl" || scheme == "x509"
+    }
+
+    private static func isValid(scheme: String, id: String) -> Bool {
+        switch scheme {
+        case "digest":
+            let parts = id.utf8.split(separator: 0x3a, omittingEmptySubsequences: false)
+            return parts.count == 2 && !parts[1].isEmpty
+        case "ip": return Network(id) != nil
+        default: return false
+        }
+    }
+
+    /// What a client without ADMIN sees of a list: the hashes of `digest` entries are masked.
+    package static func masked(_ list: [ACL]) -> [ACL] {
+        list.map { entry in
+            guard entry.scheme == "digest", let colon = entry.id.firstIndex(of: ":") else {
+                return entry
+            }
+            var entry = entry
+            entry.id = entry.id[..<colon] + ":x"
+            return entry
+        }
+    }
+}

@@ -1,0 +1,528 @@
+package import ClientProtocol
+package import Jute
+package import StorageFormat
+package import Transactions
+package import Vocabulary
+
+/// Where watch events go: to the connections that wait for them.
+package protocol WatchSink: AnyObject {
+    /// One event for each of `watchers` that may read a znode with this list. The bytes of the
+    /// path are valid during the call.
+    func deliver(
+        _ type: WatchEventType, path: UnsafeRawBufferPointer, zxid: Zxid, acl: Access,
+        to watchers: [WatcherID])
+}
+
+/// Who may read, write, create, delete or administer a znode; outlives the znode itself.
+package struct Access {
+    let list: [ACL]
+    /// What everybody may do: the usual answer, without a look at anyone's identities.
+    let worldPermissions: Permissions
+
+    @inline(__always)
+    package func permits(_ permissions: Permissions, to identities: [Identity]) -> Bool {
+        !worldPermissions.isDisjoint(with: permissions)
+            || AccessControl.permits(list, permissions, to: identities)
+    }
+}
+
+/// The replicated state: the tree, the sessions, and the connections that watch.
+///
+/// The only way to change it is to apply a transaction; equal states and equal transactions give
+/// equal states on every server. Source: ZooKeeper, `DataTree.processTxn`, `ZKDatabase`.
+package final class Database {
+    package private(set) var tree: DataTree
+    package var watches: WatchTable
+    /// The timeouts with which the sessions were created, in milliseconds.
+    package private(set) var sessions: [SessionID: Int32] = [:]
+    package private(set) var lastProcessedZxid = Zxid.zero
+    package weak var watchSink: (any WatchSink)?
+    /// Transactions whose digest did not match the tree behind them.
+    package private(set) var digestMismatches = 0
+    /// Digests of replayed transactions up to here say nothing: the snapshot may be ahead of them.
+    private var digestsComparedFrom = Zxid.zero
+    private let seed: UInt64
+    private var isSnapshotRestored = false
+    private var found: [WatcherID] = []
+
+    /// The state of a new ensemble.
+    ///
+    /// - Parameter seed: of the path hashes; unknown to clients.
+    package init(seed: UInt64) {
+        self.seed = seed
+        tree = DataTree(seed: seed)
+        watches = WatchTable(seed: seed &* 0x9e37_79b9_7f4a_7c15)
+        addReservedZnodes()
+    }
+
+    /// The znodes that every tree has. Their creation leaves no trace in any stat.
+    private func addReservedZnodes() {
+        let everybodyReads = ACL(permissions: .read, scheme: "world", id: "anyone")
+        let empty = UnsafeRawBufferPointer(start: nil, count: 0)
+        for path in [Paths.zookeeper, Paths.quota, Paths.config] {
+            let isConfig = path == Paths.config
+            let acl =
+                isConfig
+                ? tree.acls.retain(ACLTable.encoded([everybodyReads]).span) : ACLTable.open
+            let stat = StatPersisted(aversion: isConfig ? -1 : 0)
+            Array(path.utf8).withUnsafeBytes {
+                _ = tree.link(path: $0, data: empty, acl: acl, stat: stat)
+            }
+        }
+    }
+
+    package var digest: UInt64 { tree.digest }
+
+    // MARK: Applying
+
+    /// What became of a transaction.
+    package struct Applied {
+        package let header: TxnHeader
+        /// What the client is told.
+        package let error: ErrorCode
+    }
+
+    /// Applies one transaction.
+    ///
+    /// - Parameter body: gets the response record of the request that the transaction came from,
+    ///   unless it is nil.
+    package func apply(
+        _ txn: Span<UInt8>, reply body: UnsafeMutablePointer<ByteBuffer>? = nil
+    ) throws(TxnError) -> Applied {
+        var reader = JuteReader(txn)
+        let header = try TxnHeader(reading: &reader)
+        let error = try applyRecord(header, &reader, body)
+        if header.zxid > lastProcessedZxid { lastProcessedZxid = header.zxid }
+        compareDigest(header, &reader)
+        return Applied(header: header, error: error)
+    }
+
+    private func applyRecord(
+        _ header: TxnHeader, _ reader: inout JuteReader, _ body: UnsafeMutablePointer<ByteBuffer>?
+    ) throws(TxnError) -> ErrorCode {
+        do throws(JuteError) {
+            switch header.type {
+            case .createSession:
+                sessions[header.session] = try reader.readInt()
+                return .ok
+            case .closeSession:
+                try applyCloseSession(header, &reader)
+                return .ok
+            case .error:
+                return ErrorCode(rawValue: try reader.readInt())
+            case .multi:
+                break
+            default:
+                return try applyOperation(header.type, header, &reader, body)
+            }
+        } catch {
+            throw .malformed(error)
+        }
+        return try applyMulti(header, &reader, body)
+    }
+
+    /// One operation, by itself or in a multi.
+    private func applyOperation(
+        _ type: OpCode, _ header: TxnHeader, _ reader: inout JuteReader,
+        _ body: UnsafeMutablePointer<ByteBuffer>?
+    ) throws(JuteError) -> ErrorCode {
+        switch type {
+        case .create, .create2, .createContainer, .createTTL:
+            let txn = try CreateTxn(reading: &reader, type: type)
+            let error = txn.path.withUnsafeBytes { path in
+                if let data = txn.data {
+                    return data.withUnsafeBytes { create(type, header, txn, path, $0) }
+                }
+                return create(type, header, txn, path, nil)
+            }
+            guard error == .ok, let body else { return error }
+            body.pointee.appendField(txn.path)
+            if type != .create { appendStat(of: txn.path, to: body) }
+            return .ok
+        case .delete, .deleteContainer:
+            let txn = try DeleteTxn(reading: &reader)
+            return txn.path.withUnsafeBytes { delete($0, header) }
+        case .setData, .reconfig:
+            let txn = try SetDataTxn(reading: &reader)
+            let error = txn.path.withUnsafeBytes { path in
+                if let data = txn.data {
+                    return data.withUnsafeBytes { setData(path, $0, txn.version, header) }
+                }
+                return setData(path, nil, txn.version, header)
+            }
+            if error == .ok, let body { appendStat(of: txn.path, to: body) }
+            return error
+        case .setACL:
+            let txn = try SetACLTxn(reading: &reader)
+            guard let handle = tree.find(txn.path) else { return .noNode }
+            let acl = tree.acls.retain(txn.aclBytes)
+            tree.update(handle) { record in
+                tree.acls.release(record.pointee.acl)
+                record.pointee.acl = acl
+                record.pointee.aversion = txn.version
+            }
+            if let body { body.pointee.append(tree.stat(handle)) }
+            return .ok
+        case .check:
+            _ = try CheckVersionTxn(reading: &reader)
+            return .ok
+        case .error:
+            return ErrorCode(rawValue: try reader.readInt())
+        default:
+            preconditionFailure("every transaction type has its case")
+        }
+    }
+
+    private func appendStat(of path: Span<UInt8>, to body: UnsafeMutablePointer<ByteBuffer>) {
+        if let handle = tree.find(path) { body.pointee.append(tree.stat(handle)) }
+    }
+
+    private func create(
+        _ type: OpCode, _ header: TxnHeader, _ txn: borrowing CreateTxn, _ path: Bytes,
+        _ data: Bytes?
+    ) -> ErrorCode {
+        guard let slash = path.lastSlash, let parent = tree.find(path.prefix(bytes: slash)) else {
+            return .noNode
+        }
+        let owner: Owner
+        switch type {
+        case .createContainer: owner = .container
+        case .createTTL:
+            // Apache's server can log a TTL that means nothing; the znode then simply stays.
+            let isTTL = (1...Owner.ttlMillisecondsMax).contains(txn.ttlMilliseconds)
+            owner = isTTL ? .ttl(txn.ttlMilliseconds) : .persistent
+        default: owner = txn.isEphemeral ? .session(header.session) : .persistent
+        }
+        let stat = StatPersisted(
+            czxid: header.zxid, mzxid: header.zxid, ctime: header.time, mtime: header.time,
+            owner: owner, pzxid: header.zxid)
+        let acl = tree.acls.retain(txn.aclBytes)
+        guard tree.link(path: path, data: data, acl: acl, stat: stat) != nil else {
+            tree.acls.release(acl)
+            // Replay behind a fuzzy snapshot: the znode is there, its parent may not know yet.
+            if type == .create { raise(parent, to: txn.parentCVersion, header.zxid) }
+            return .nodeExists
+        }
+        raise(parent, to: txn.parentCVersion, header.zxid)
+        tree.quotaAfterCreate(path, dataBytes: data?.count ?? 0)
+        fireData(.nodeCreated, path, header.zxid) {
+            tree.find(path).map { access($0) } ?? access(parent)
+        }
+        fireChildrenChanged(path.prefix(bytes: slash), parent, header.zxid)
+        return .ok
+    }
+
+    /// The parent's count of creates goes up to the transaction's, never down.
+    private func raise(_ parent: NodeHandle, to cversion: Int32, _ zxid: Zxid) {
+        let now = tree.record(parent).pointee.cversion
+        let new = cversion == -1 ? now &+ 1 : cversion
+        guard new > now else { return }
+        tree.update(parent) { record in
+            record.pointee.cversion = new
+            record.pointee.pzxid = zxid.rawValue
+        }
+    }
+
+    private func delete(_ path: Bytes, _ header: TxnHeader) -> ErrorCode {
+        guard let slash = path.lastSlash, let parent = tree.find(path.prefix(bytes: slash)) else {
+            return .noNode
+        }
+        let handle = tree.find(path)
+        // Replay behind a fuzzy snapshot may find children that a later transaction removes.
+        if let handle, handle != .root, tree.record(handle).pointee.childCount == 0 {
+            let access = access(handle)
+            let dataBytes = max(0, Int(tree.record(handle).pointee.dataLength))
+            tree.unlink(handle)
+            raisePzxid(parent, header.zxid)
+            tree.quotaAfterDelete(path, dataBytes: dataBytes)
+            fireDeleted(path, header.zxid, access)
+            fireChildrenChanged(path.prefix(bytes: slash), parent, header.zxid)
+            return .ok
+        }
+        raisePzxid(parent, header.zxid)
+        return handle == nil ? .noNode : .notEmpty
+    }
+
+    private func raisePzxid(_ handle: NodeHandle, _ zxid: Zxid) {
+        guard zxid.rawValue > tree.record(handle).pointee.pzxid else { return }
+        tree.update(handle) { $0.pointee.pzxid = zxid.rawValue }
+    }
+
+    private func setData(
+        _ path: Bytes, _ data: Bytes?, _ version: Int32, _ header: TxnHeader
+    ) -> ErrorCode {
+        guard let handle = tree.find(path) else { return .noNode }
+        let before = max(0, Int(tree.record(handle).pointee.dataLength))
+        tree.replaceData(handle, path: path, data) { record in
+            record.pointee.mzxid = header.zxid.rawValue
+            record.pointee.mtime = header.time
+            record.pointee.version = version
+        }
+        tree.account(path, count: 0, bytes: (data?.count ?? 0) - before)
+        fireData(.nodeDataChanged, path, header.zxid) { access(handle) }
+        return .ok
+    }
+
+    private func applyCloseSession(
+        _ header: TxnHeader, _ reader: inout JuteReader
+    ) throws(JuteError) {
+        sessions[header.session] = nil
+        // Old servers wrote an empty record; a digest alone is no list of paths either.
+        if reader.remaining > TxnDigest.bytes || reader.remaining == 4 {
+            let count = try reader.readCount() ?? 0
+            for _ in 0..<count {
+                let path = try reader.readBytes()
+                _ = path.withUnsafeBytes { delete($0, header) }
+            }
+        }
+        for handle in tree.ephemeralHandles(of: header.session) {
+            Array(tree.path(of: handle).utf8).withUnsafeBytes { _ = delete($0, header) }
+        }
+    }
+
+    /// All of it or nothing: a multi with an error inside, or with anything unknown, changes nothing.
+    private func applyMulti(
+        _ header: TxnHeader, _ reader: inout JuteReader, _ body: UnsafeMutablePointer<ByteBuffer>?
+    ) throws(TxnError) -> ErrorCode {
+        var scan = reader
+        let hasFailed = try scanMulti(&scan)
+        do throws(JuteError) {
+            let count = try reader.readCount() ?? 0
+            for _ in 0..<count {
+                let number = try reader.readInt()
+                let record = try reader.readBytes()
+                guard let type = OpCode(rawValue: number) else { continue }
+                var fields = JuteReader(record)
+                if hasFailed {
+                    let error = type == .error ? try fields.readInt() : 0
+                    body?.pointee.appendMultiError(ErrorCode(rawValue: error))
+                    continue
+                }
+                let resultType: OpCode =
+                    switch type {
+                    case .createContainer, .createTTL: .create2
+                    default: type
+                    }
+                body?.pointee.appendMultiHeader(type: resultType.rawValue, error: .ok)
+                _ = try applyOperation(type, header, &fields, body)
+            }
+        } catch {
+            throw .malformed(error)
+        }
+        body?.pointee.appendMultiEnd()
+        return .ok
+    }
+
+    /// Checks that every operation can be read; true when one of them is an error.
+    private func scanMulti(_ reader: inout JuteReader) throws(TxnError) -> Bool {
+        var hasFailed = false
+        do throws(JuteError) {
+            let count = try reader.readCount() ?? 0
+            for _ in 0..<count {
+                let number = try reader.readInt()
+                var fields = JuteReader(try reader.readBytes())
+                guard let type = OpCode(rawValue: number), type.isMultiTransaction else {
+                    throw JuteError.invalidLength(number)
+                }
+                switch type {
+                case .create, .create2, .createContainer, .createTTL:
+                    _ = try CreateTxn(reading: &fields, type: type)
+                case .setData: _ = try SetDataTxn(reading: &fields)
+                case .error:
+                    _ = try fields.readInt()
+                    hasFailed = true
+                default: _ = try DeleteTxn(reading: &fields)
+                }
+            }
+        } catch {
+            throw .malformed(error)
+        }
+        return hasFailed
+    }
+
+    private func compareDigest(_ header: TxnHeader, _ reader: inout JuteReader) {
+        guard header.type != .error, let digest = TxnDigest(reading: &reader),
+            digest.version == TxnDigest.currentVersion, header.zxid > digestsComparedFrom
+        else { return }
+        if digest.value != tree.digest { digestMismatches += 1 }
+    }
+
+    // MARK: Watches
+
+    func access(_ handle: NodeHandle) -> Access {
+        let acl = tree.record(handle).pointee.acl
+        return Access(list: tree.acls.list(acl), worldPermissions: tree.acls.worldPermissions(acl))
+    }
+
+    private func fireData(
+        _ type: WatchEventType, _ path: Bytes, _ zxid: Zxid, _ access: () -> Access
+    ) {
+        if watches.count == 0 { return }
+        watches.beginRound()
+        watches.fireData(path, into: &found)
+        deliver(type, path, zxid, access)
+    }
+
+    private func fireDeleted(_ path: Bytes, _ zxid: Zxid, _ access: Access) {
+        if watches.count == 0 { return }
+        watches.beginRound()
+        watches.fireData(path, into: &found)
+        watches.fireChild(path, into: &found)
+        deliver(.nodeDeleted, path, zxid) { access }
+    }
+
+    private func fireChildrenChanged(_ path: Bytes, _ parent: NodeHandle, _ zxid: Zxid) {
+        if watches.count == 0 { return }
+        watches.beginRound()
+        if path.count == 0 {
+            [UInt8(0x2f)].withUnsafeBytes { root in
+                watches.fireChild(root, into: &found)
+                deliver(.nodeChildrenChanged, root, zxid) { access(parent) }
+            }
+        } else {
+            watches.fireChild(path, into: &found)
+            deliver(.nodeChildrenChanged, path, zxid) { access(parent) }
+        }
+    }
+
+    private func deliver(
+        _ type: WatchEventType, _ path: Bytes, _ zxid: Zxid, _ access: () -> Access
+    ) {
+        guard !found.isEmpty else { return }
+        watchSink?.deliver(type, path: path, zxid: zxid, acl: access(), to: found)
+        found.removeAll(keepingCapacity: true)
+    }
+
+    // MARK: Access
+
+    /// Whether someone may do something to a znode.
+    @inline(__always)
+    package func permits(
+        _ permissions: Permissions, on handle: NodeHandle, to identities: [Identity]
+    ) -> Bool {
+        let acl = tree.record(handle).pointee.acl
+        if !tree.acls.worldPermissions(acl).isDisjoint(with: permissions) { return true }
+        return AccessControl.permits(tree.acls.list(acl), permissions, to: identities)
+    }
+
+    // MARK: Sweeping
+
+    /// Containers that lost their last child, or were never used for so long, and TTL znodes that
+    /// were left alone long enough and are empty.
+    ///
+    /// - Parameters:
+    ///   - now: the wall clock, in milliseconds since 1970.
+    ///   - neverUsedMilliseconds: 0 keeps containers that never had a child.
+    ///   - limit: how many at most.
+    package func expiredZnodes(
+        now: Int64, neverUsedMilliseconds: Int64, limit: Int
+    ) -> [String] {
+        var paths: [String] = []
+        for handle in tree.containers.sorted(by: { $0.index < $1.index }) where paths.count < limit {
+            let record = tree.record(handle)
+            guard record.pointee.childCount == 0 else { continue }
+            let wasUsed = record.pointee.cversion > 0
+            let isStale =
+                neverUsedMilliseconds > 0 && now - record.pointee.mtime > neverUsedMilliseconds
+            if wasUsed || isStale { paths.append(tree.path(of: handle)) }
+        }
+        for handle in tree.ttls.sorted(by: { $0.index < $1.index }) where paths.count < limit {
+            let record = tree.record(handle)
+            guard record.pointee.childCount == 0,
+                case .ttl(let ttl) = Owner(rawValue: record.pointee.owner).kind,
+                now - record.pointee.mtime > ttl
+            else { continue }
+            paths.append(tree.path(of: handle))
+        }
+        return paths
+    }
+}
+
+// MARK: - Restoring
+
+extension Database: RestoreTarget {
+    package func reset() {
+        tree = DataTree(seed: seed)
+        sessions = [:]
+        lastProcessedZxid = .zero
+        isSnapshotRestored = false
+        addReservedZnodes()
+    }
+
+    /// A snapshot brings every znode, the reserved ones too.
+    private func startSnapshot() {
+        guard !isSnapshotRestored else { return }
+        isSnapshotRestored = true
+        tree = DataTree(seed: seed)
+    }
+
+    package func restoreSession(_ id: SessionID, timeoutMilliseconds: Int32) {
+        startSnapshot()
+        sessions[id] = timeoutMilliseconds
+    }
+
+    package func restoreACL(_ id: Int64, _ list: [ACL]) {
+        startSnapshot()
+        tree.acls.restore(ACLTable.ID(truncatingIfNeeded: id), list)
+    }
+
+    package func restoreNode(
+        path: Span<UInt8>, data: Span<UInt8>?, aclID: Int64, stat: StatPersisted
+    ) throws(RestoreError) {
+        startSnapshot()
+        let acl = aclID == -1 ? ACLTable.open : ACLTable.ID(truncatingIfNeeded: aclID)
+        guard aclID == -1 || (aclID > 0 && aclID < Int64(UInt32.max) && tree.acls.contains(acl))
+        else { throw .unknownACL(aclID) }
+        tree.acls.retain(acl)
+        let isLinked = path.withUnsafeBytes { path in
+            if path.count == 0 {
+                if let data {
+                    data.withUnsafeBytes { tree.restoreRoot(data: $0, acl: acl, stat: stat) }
+                } else {
+                    tree.restoreRoot(data: nil, acl: acl, stat: stat)
+                }
+                return true
+            }
+            if let data {
+                return data.withUnsafeBytes {
+                    tree.link(path: path, data: $0, acl: acl, stat: stat) != nil
+                }
+            }
+            return tree.link(path: path, data: nil, acl: acl, stat: stat) != nil
+        }
+        guard !isLinked else { return }
+        let text = String(lenientUTF8: path)
+        throw tree.find(path) == nil ? .parentMissing(path: text) : .duplicateNode(path: text)
+    }
+
+    package func finishSnapshot(
+        zxid: Zxid, digest: (zxid: Zxid, value: UInt64)?
+    ) throws(RestoreError) {
+        startSnapshot()
+        tree.acls.removeUnused()
+        tree.restoreQuotas()
+        lastProcessedZxid = zxid
+        if let digest {
+            digestsComparedFrom = digest.zxid
+            if digest.zxid == zxid, digest.value != tree.digest { digestMismatches += 1 }
+        }
+    }
+
+    package func replay(_ txn: Span<UInt8>) throws(RestoreError) {
+        do throws(TxnError) {
+            _ = try apply(txn)
+        } catch {
+            switch error {
+            case .malformed(let reason): throw .undecodable(reason)
+            case .unknownType(let type): throw .unknownTxnType(type)
+            case .notAllowedInMulti(let type): throw .unknownTxnType(type.rawValue)
+            }
+        }
+    }
+
+    /// Ephemeral znodes without a session, which nothing would ever remove. Apache's servers drop
+    /// them after loading; here they leave by an ordinary transaction.
+    package var orphanedSessions: [SessionID] {
+        tree.sessionsWithEphemerals.filter { sessions[$0] == nil }
+    }
+}

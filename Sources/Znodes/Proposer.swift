@@ -1,0 +1,250 @@
+import ClientProtocol
+internal import DequeModule
+package import Jute
+import Transactions
+package import Vocabulary
+
+/// Turns requests into transactions: validates them against the tree and everything proposed but
+/// not yet applied, and writes down results. It runs where all writes meet: on the leader, or on a
+/// standalone server.
+///
+/// Every request that can be decoded takes the next zxid, also when it fails: the failure is a
+/// transaction too. A request that cannot be decoded takes none, so that no zxid is used twice.
+/// Source: ZooKeeper, `PrepRequestProcessor`.
+package final class Proposer {
+    package struct Options: Sendable {
+        package var skipsACLs = false
+        package var extendedTypesEnabled = false
+        package var enforcesQuotas = false
+        package var reconfigEnabled = false
+        /// Whether closing a session lists its ephemerals in the transaction.
+        package var closeSessionListsPaths = true
+        package var digestEnabled = true
+
+        package init() {}
+    }
+
+    /// Who asks, and when.
+    package struct Origin {
+        package var session: SessionID
+        package var cxid: Int32
+        package var identities: [Identity]
+        /// The wall clock in milliseconds since 1970: the transaction's time.
+        package var time: Int64
+
+        package init(session: SessionID, cxid: Int32, identities: [Identity], time: Int64) {
+            self.session = session
+            self.cxid = cxid
+            self.identities = identities
+            self.time = time
+        }
+    }
+
+    let database: Database
+    let options: Options
+    package var tracker: SessionTracker
+    package private(set) var lastZxid: Zxid
+    var pending = PendingChanges()
+    /// The digest of the tree once every proposed transaction is applied.
+    var digest: UInt64
+    /// Access control lists of outstanding transactions, kept alive until they are applied.
+    private var heldACLs: Deque<(zxid: Zxid, acl: ACLTable.ID)> = []
+    /// A path being put together.
+    var scratch = ByteBuffer(capacity: 256)
+
+    package init(_ database: Database, tracker: SessionTracker, options: Options) {
+        self.database = database
+        self.tracker = tracker
+        self.options = options
+        lastZxid = database.lastProcessedZxid
+        digest = database.digest
+    }
+
+    // MARK: Proposing
+
+    /// Writes the transaction of a client's write.
+    ///
+    /// - Throws: when the body is not a record of `op`; nothing was written then.
+    package func propose(
+        _ op: OpCode, body: Span<UInt8>, from origin: Origin, into buffer: inout ByteBuffer
+    ) throws(JuteError) -> Zxid {
+        let start = buffer.count
+        let zxid = lastZxid.next
+        TxnHeader(
+            session: origin.session, cxid: origin.cxid, zxid: zxid, time: origin.time, type: op
+        ).append(to: &buffer)
+        let error: ErrorCode
+        do throws(JuteError) {
+            if op == .multi {
+                error = prepareMulti(body, origin, zxid, &buffer)
+            } else {
+                var reader = JuteReader(body)
+                error = try prepareOperation(op, &reader, origin, zxid, &buffer)
+            }
+        } catch {
+            buffer.truncate(to: start)
+            throw error
+        }
+        lastZxid = zxid
+        finish(error, zxid: zxid, start: start, &buffer)
+        return zxid
+    }
+
+    /// Writes a transaction that fails with `error` whatever the request says.
+    package func proposeFailure(
+        _ error: ErrorCode, from origin: Origin, into buffer: inout ByteBuffer
+    ) -> Zxid {
+        let start = buffer.count
+        lastZxid = lastZxid.next
+        TxnHeader(
+            session: origin.session, cxid: origin.cxid, zxid: lastZxid, time: origin.time,
+            type: .error
+        ).append(to: &buffer)
+        finish(error, zxid: lastZxid, start: start, &buffer)
+        return lastZxid
+    }
+
+    /// Writes the transaction that begins a session, and tracks it from now on.
+    ///
+    /// - Parameter now: the tracker's clock, in milliseconds.
+    package func proposeSession(
+        _ id: SessionID, timeoutMilliseconds: Int32, now: Int64, time: Int64,
+        into buffer: inout ByteBuffer
+    ) -> Zxid {
+        tracker.add(id, timeoutMilliseconds: timeoutMilliseconds, now: now)
+        lastZxid = lastZxid.next
+        TxnHeader(session: id, cxid: 0, zxid: lastZxid, time: time, type: .createSession)
+            .append(to: &buffer)
+        buffer.append(timeoutMilliseconds)
+        appendDigest(&buffer)
+        return lastZxid
+    }
+
+    /// Writes the transaction that ends a session: its ephemerals, committed or on the way, go.
+    package func proposeSessionEnd(
+        _ id: SessionID, cxid: Int32, time: Int64, into buffer: inout ByteBuffer
+    ) -> Zxid {
+        if let slot = tracker.slot(of: id) { tracker.markClosing(slot) }
+        lastZxid = lastZxid.next
+        TxnHeader(session: id, cxid: cxid, zxid: lastZxid, time: time, type: .closeSession)
+            .append(to: &buffer)
+        let paths = ephemeralPaths(of: id)
+        for path in paths { path.withUnsafeBytes { pendDelete($0, zxid: lastZxid) } }
+        if options.closeSessionListsPaths {
+            buffer.append(Int32(truncatingIfNeeded: paths.count))
+            for path in paths { buffer.appendField(path.span) }
+        }
+        appendDigest(&buffer)
+        return lastZxid
+    }
+
+    /// Forgets what is in the tree now.
+    @inline(__always)
+    package func applied(_ zxid: Zxid) {
+        pending.drop(upTo: zxid)
+        while let held = heldACLs.first, held.zxid <= zxid {
+            heldACLs.removeFirst()
+            database.tree.acls.release(held.acl)
+        }
+        assert(
+            !pending.isEmpty || zxid < lastZxid || digest == database.digest,
+            "what was predicted is what came")
+    }
+
+    private func finish(
+        _ error: ErrorCode, zxid: Zxid, start: Int, _ buffer: inout ByteBuffer
+    ) {
+        guard error == .ok else {
+            buffer.truncate(to: start + TxnHeader.bytes)
+            buffer.overwrite(OpCode.error.rawValue, at: start + TxnHeader.bytes - 4)
+            buffer.append(error)
+            return
+        }
+        appendDigest(&buffer)
+    }
+
+    private func appendDigest(_ buffer: inout ByteBuffer) {
+        if options.digestEnabled { TxnDigest(value: digest).append(to: &buffer) }
+    }
+
+    // MARK: The tree as it will be
+
+    @inline(__always)
+    func view(_ path: Bytes) -> ZnodeView? {
+        let tree = database.tree
+        // Both names of the root are one znode.
+        let path = path.count == 1 && path[0] == 0x2f ? path.prefix(bytes: 0) : path
+        let hash = tree.hash(path)
+        if let known = pending.find(path, hash) { return known }
+        let found = path.count == 0 ? NodeHandle.root : tree.find(path, hash: hash)
+        guard let found else { return nil }
+        let record = tree.record(found)
+        return ZnodeView(
+            stat: record.pointee.stat, childCount: Int(record.pointee.childCount),
+            acl: record.pointee.acl, dataLength: max(0, Int(record.pointee.dataLength)),
+            contentCRC: record.pointee.contentCRC, isDigested: record.pointee.isDigested)
+    }
+
+    /// Records what becomes of a znode, and what that does to the digest.
+    @inline(__always)
+    func pend(_ path: Bytes, from old: ZnodeView?, to new: ZnodeView?, zxid: Zxid) {
+        if let old { digest &-= old.digest }
+        if let new { digest &+= new.digest }
+        let path = path.count == 1 && path[0] == 0x2f ? path.prefix(bytes: 0) : path
+        pending.put(path, database.tree.hash(path), new, zxid: zxid)
+    }
+
+    /// A list for a znode on its way, alive at least until the transaction is applied.
+    func hold(_ aclBytes: Span<UInt8>, zxid: Zxid) -> ACLTable.ID {
+        let acl = database.tree.acls.retain(aclBytes)
+        heldACLs.append((zxid, acl))
+        return acl
+    }
+
+    /// Takes a znode away and tells its parent.
+    func pendDelete(_ path: Bytes, zxid: Zxid) {
+        guard let view = view(path), let slash = path.lastSlash else { return }
+        pend(path, from: view, to: nil, zxid: zxid)
+        let parentPath = path.prefix(bytes: slash)
+        guard let parent = self.view(parentPath) else { return }
+        var changed = parent
+        changed.childCount -= 1
+        if zxid > changed.stat.pzxid { changed.stat.pzxid = zxid }
+        pend(parentPath, from: parent, to: changed, zxid: zxid)
+    }
+
+    func permits(
+        _ permissions: Permissions, on view: ZnodeView, to identities: [Identity]
+    ) -> Bool {
+        if options.skipsACLs { return true }
+        let acls = database.tree.acls
+        if !acls.worldPermissions(view.acl).isDisjoint(with: permissions) { return true }
+        return AccessControl.permits(acls.list(view.acl), permissions, to: identities)
+    }
+
+    /// The session may write: it is known and not closing.
+    func checkSession(_ id: SessionID) -> ErrorCode {
+        guard let slot = tracker.slot(of: id) else { return .unknownSession }
+        return tracker.isClosing(slot) ? .sessionExpired : .ok
+    }
+
+    /// What a session owns in the tree as it will be: committed ones oldest first, then those on
+    /// their way.
+    private func ephemeralPaths(of session: SessionID) -> [[UInt8]] {
+        var paths: [[UInt8]] = []
+        for handle in database.tree.ephemeralHandles(of: session) {
+            let path = Array(database.tree.path(of: handle).utf8)
+            // Deleted, or deleted and created anew by another session.
+            let owner = path.withUnsafeBytes { view($0)?.stat.owner.session }
+            if owner == session { paths.append(path) }
+        }
+        let committed = Set(paths)
+        var coming: [[UInt8]] = []
+        pending.forEach { path, view in
+            guard view?.stat.owner.session == session else { return }
+            let path = Array(path)
+            if !committed.contains(path) { coming.append(path) }
+        }
+        return paths + coming.sorted { $0.lexicographicallyPrecedes($1) }
+    }
+}
