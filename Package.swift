@@ -87,6 +87,7 @@ let package = Package(
                 "Configuration", "Znodes", "Zab", "EventLoop", "Storage", "COpenSSL",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ],
             swiftSettings: common),
 
@@ -104,6 +105,24 @@ let package = Package(
             dependencies: [
                 "EventLoop", "Jute", "ClientProtocol", "Vocabulary",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: common),
+        .target(
+            name: "StorageTestSupport",
+            dependencies: [
+                "Vocabulary", "Jute", "StorageFormat",
+                .product(name: "SystemPackage", package: "swift-system"),
+            ],
+            path: "Tests/StorageTestSupport", swiftSettings: common),
+        .testTarget(
+            name: "StorageFormatTests",
+            dependencies: ["Vocabulary", "Jute", "StorageFormat", "StorageTestSupport"],
+            swiftSettings: common),
+        .testTarget(
+            name: "StorageTests",
+            dependencies: [
+                "Vocabulary", "Jute", "StorageFormat", "Storage", "StorageTestSupport",
+                .product(name: "SystemPackage", package: "swift-system"),
             ],
             swiftSettings: common),
         .testTarget(

@@ -1,2 +1,8 @@
-// libuv itself is a library of the system; this file only lets the build link it.
+#define _GNU_SOURCE
 #include "cuv.h"
+
+#include <sys/socket.h>
+
+int cuv_accept(int listener, struct sockaddr *peer, socklen_t *length) {
+    return accept4(listener, peer, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}

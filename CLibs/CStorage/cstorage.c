@@ -1,0 +1,16 @@
+#define _GNU_SOURCE
+#define _FILE_OFFSET_BITS 64
+
+#include "cstorage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+
+int cstorage_fallocate(int file, int64_t offset, int64_t bytes) {
+    return fallocate(file, 0, offset, bytes) == 0 ? 0 : -errno;
+}
+
+void cstorage_name_thread(const char *name) {
+    pthread_setname_np(pthread_self(), name);
+}

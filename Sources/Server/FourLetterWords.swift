@@ -1,0 +1,261 @@
+import Configuration
+import EventLoop
+internal import Glibc
+import Jute
+import Storage
+import StorageFormat
+import SystemPackage
+import Vocabulary
+import Znodes
+
+/// The commands that stand in place of a connect request: four letters, answered with text.
+///
+/// Source: ZooKeeper, `org.apache.zookeeper.server.command`.
+enum FourLetterWord: String, CaseIterable {
+    case conf, cons, crst, dirs, dump, envi, isro, mntr, ruok, srst, srvr, stat, wchc, wchp, wchs
+
+    /// The first four bytes of a connection; as a length they would be over a billion.
+    init?(_ bytes: Span<UInt8>) {
+        guard bytes[0] >= 0x61 else { return nil }
+        self.init(rawValue: String(lenientUTF8: bytes))
+    }
+}
+
+extension ZooKeeperServer {
+    func answer(_ word: FourLetterWord) -> String {
+        guard word == .srvr || configuration.fourLetterWordsWhitelist.contains(word.rawValue) else {
+            return "\(word.rawValue) is not executed because it is not in the whitelist.\n"
+        }
+        switch word {
+        case .ruok: return "imok"
+        case .isro: return "rw"
+        case .srvr: return serverText
+        case .stat: return "\(versionLine)Clients:\n\(clientLines)\n\(statisticsLines)"
+        case .cons: return connectionLines
+        case .conf: return configurationText
+        case .dirs: return "datadir_size: \(snapshotBytes)\nlogdir_size: \(logBytes)\n"
+        case .dump: return dumpText
+        case .envi: return Environment.text
+        case .mntr: return monitorText
+        case .crst:
+            for case let connection? in connections { connection.statistics.reset() }
+            return "Connection stats reset.\n"
+        case .srst:
+            statistics.reset()
+            return "Server stats reset.\n"
+        case .wchs: return watchSummary
+        case .wchc: return watchesByConnection
+        case .wchp: return watchesByPath
+        }
+    }
+
+    private var versionLine: String { "Zookeeper version: \(ServerVersion.text)\n" }
+
+    private var serverText: String { versionLine + statisticsLines }
+
+    private var statisticsLines: String {
+        let latency = statistics.latency
+        return """
+            Latency min/avg/max: \(latency.minimum)/\(decimal(latency.mean))/\(latency.maximum)
+            Received: \(statistics.packetsReceived)
+            Sent: \(statistics.packetsSent)
+            Connections: \(connectionCount)
+            Outstanding: \(outstanding)
+            Zxid: \(lastZxid)
+            Mode: standalone
+            Node count: \(database.tree.count)
+
+            """
+    }
+
+    // MARK: Connections
+
+    private func briefLine(_ connection: ClientConnection) -> String {
+        let statistics = connection.statistics
+        return " \(connection.stream.peer)[\(connection.isThrottled ? 0 : 1)]"
+            + "(queued=\(connection.queue.count),recved=\(statistics.received),sent=\(statistics.sent)"
+    }
+
+    private var clientLines: String {
+        var lines = ""
+        for case let connection? in connections { lines += briefLine(connection) + ")\n" }
+        return lines
+    }
+
+    private var connectionLines: String {
+        var lines = ""
+        for case let connection? in connections {
+            lines += briefLine(connection)
+            if connection.sessionSlot != nil {
+                let statistics = connection.statistics
+                lines += ",sid=\(connection.session),lop=\(statistics.lastOperation)"
+                lines += ",est=\(statistics.established),to=\(connection.timeoutMilliseconds)"
+                if statistics.lastCxid >= 0 {
+                    lines += ",lcxid=0x\(String(statistics.lastCxid, radix: 16))"
+                }
+                let latency = statistics.latency
+                lines += ",lzxid=\(statistics.lastZxid),lresp=\(statistics.lastResponseTime)"
+                lines += ",llat=\(statistics.lastLatency),minlat=\(latency.minimum)"
+                lines += ",avglat=\(Int64(latency.mean)),maxlat=\(latency.maximum)"
+            }
+            lines += ")\n"
+        }
+        return lines + "\n"
+    }
+
+    // MARK: Configuration, directories, sessions
+
+    private var snapshotBytes: Int { fileBytes(try? directories.snapshotFiles().map(\.path.string)) }
+    private var logBytes: Int { fileBytes(try? directories.logFiles().map(\.path.string)) }
+
+    private func fileBytes(_ paths: [String]?) -> Int {
+        (paths ?? []).reduce(0) { total, path in
+            var status = Glibc.stat()
+            return total + (lstat(path, &status) == 0 ? Int(status.st_size) : 0)
+        }
+    }
+
+    private var configurationText: String {
+        """
+        clientPort=\(listeningPort)
+        secureClientPort=-1
+        dataDir=\(directories.snapshots)
+        dataDirSize=\(snapshotBytes)
+        dataLogDir=\(directories.logs)
+        dataLogSize=\(logBytes)
+        tickTime=\(configuration.tickTimeMilliseconds)
+        maxClientCnxns=\(configuration.maxClientCnxns)
+        minSessionTimeout=\(configuration.minSessionTimeoutMilliseconds)
+        maxSessionTimeout=\(configuration.maxSessionTimeoutMilliseconds)
+        clientPortListenBacklog=\(configuration.clientPortListenBacklog)
+        serverId=0
+
+        """
+    }
+
+    private var dumpText: String {
+        let expiries = proposer.tracker.expiries(now: Int64(now))
+        let count = expiries.reduce(0) { $0 + $1.ids.count }
+        var text = "SessionTracker dump:\nSession Sets (\(expiries.count))/(\(count)):\n"
+        for (left, ids) in expiries {
+            let date = Clock.javaDate(milliseconds: Clock.milliseconds + left)
+            text += "\(ids.count) expire at \(date):\n"
+            for id in ids { text += "\t\(id)\n" }
+        }
+        let owners = database.tree.sessionsWithEphemerals
+        text += "ephemeral nodes dump:\nSessions with Ephemerals (\(owners.count)):\n"
+        for owner in owners {
+            text += "\(owner):\n"
+            for path in database.tree.ephemeralPaths(of: owner) { text += "\t\(path)\n" }
+        }
+        text += "Connections dump:\nConnections Sets (1)/(\(connectionCount)):\n"
+        text += "\(connectionCount) expire at \(Clock.javaDate(milliseconds: Clock.milliseconds)):\n"
+        for case let connection? in connections {
+            text += "\tip: \(connection.stream.peer) sessionId: \(connection.session)\n"
+        }
+        return text
+    }
+
+    // MARK: Watches
+
+    /// The watch commands speak of the table of data watches, as Apache's do.
+    private func forEachDataWatch(_ body: (String, SessionID) -> Void) {
+        database.watches.forEach { path, watcher, modes in
+            guard !modes.isDisjoint(with: [.data, .persistent, .recursive]),
+                let connection = connections[Int(watcher)]
+            else { return }
+            body(String(decoding: path, as: UTF8.self), connection.session)
+        }
+    }
+
+    private var watchSummary: String {
+        var paths: Set<String> = []
+        var sessions: Set<SessionID> = []
+        var total = 0
+        forEachDataWatch { path, session in
+            paths.insert(path)
+            sessions.insert(session)
+            total += 1
+        }
+        return "\(sessions.count) connections watching \(paths.count) paths\nTotal watches:\(total)\n"
+    }
+
+    private var watchesByConnection: String {
+        var paths: [SessionID: [String]] = [:]
+        forEachDataWatch { paths[$1, default: []].append($0) }
+        return paths.sorted { $0.key < $1.key }.map { session, paths in
+            "\(session)\n" + paths.sorted().map { "\t\($0)\n" }.joined()
+        }.joined() + "\n"
+    }
+
+    private var watchesByPath: String {
+        var sessions: [String: [SessionID]] = [:]
+        forEachDataWatch { sessions[$0, default: []].append($1) }
+        return sessions.sorted { $0.key < $1.key }.map { path, sessions in
+            "\(path)\n" + sessions.sorted().map { "\t\($0)\n" }.joined()
+        }.joined() + "\n"
+    }
+}
+
+/// As Java prints it: at most four digits behind the point, at least one.
+func decimal(_ value: Double) -> String {
+    let scaled = (value * 10_000).rounded() / 10_000
+    return scaled == scaled.rounded() && scaled.magnitude < 1e15
+        ? "\(Int64(scaled)).0" : "\(scaled)"
+}
+
+/// What the machine and the process look like, under the names that tools ask for.
+enum Environment {
+    static var text: String {
+        var text = "Environment:\n"
+        for (key, value) in fields { text += "\(key)=\(value)\n" }
+        return text
+    }
+
+    private static var fields: [(String, String)] {
+        var system = utsname()
+        uname(&system)
+        let none = "<NA>"
+        return [
+            ("zookeeper.version", ServerVersion.text),
+            ("host.name", hostName),
+            ("java.version", none), ("java.vendor", none), ("java.home", none),
+            ("java.class.path", none), ("java.library.path", none), ("java.io.tmpdir", "/tmp"),
+            ("java.compiler", none),
+            ("os.name", string(&system.sysname)),
+            ("os.arch", string(&system.machine)),
+            ("os.version", string(&system.release)),
+            ("user.name", variable("USER")), ("user.home", variable("HOME")),
+            ("user.dir", variable("PWD")),
+        ]
+    }
+
+    private static var hostName: String {
+        var name = [CChar](repeating: 0, count: 256)
+        guard gethostname(&name, 255) == 0 else { return "<NA>" }
+        return String(decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+
+    private static func variable(_ name: String) -> String {
+        getenv(name).map { String(cString: $0) } ?? "<NA>"
+    }
+
+    private static func string<T>(_ field: inout T) -> String {
+        withUnsafeBytes(of: &field) { bytes in
+            String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+    }
+
+    /// Of this process: in use, and at most.
+    static var fileDescriptors: (open: Int, maximum: Int) {
+        var limit = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        var open = 0
+        if let directory = opendir("/proc/self/fd") {
+            while readdir(directory) != nil { open += 1 }
+            closedir(directory)
+            open -= 3  // Itself, and the two names of directories.
+        }
+        return (open, Int(clamping: limit.rlim_cur))
+    }
+}

@@ -1,0 +1,107 @@
+import StorageFormat
+import Vocabulary
+import Znodes
+
+/// The `mntr` command: one `zk_<name>` and value per line.
+///
+/// Source: ZooKeeper, `MonitorCommand`, `ServerMetrics`, in the shape of its default metrics
+/// provider.
+extension ZooKeeperServer {
+    var monitorText: String {
+        var lines = Lines()
+        lines.add("version", ServerVersion.text)
+        lines.add("server_state", "standalone")
+        addServer(&lines)
+        addSummaries(&lines)
+        addCounters(&lines)
+        return lines.text
+    }
+
+    private struct Lines {
+        var text = ""
+
+        mutating func add(_ name: String, _ value: some CustomStringConvertible) {
+            text += "zk_\(name)\t\(value)\n"
+        }
+
+        mutating func add(_ name: String, _ summary: LatencySummary) {
+            add("avg_\(name)", decimal(summary.mean))
+            add("min_\(name)", summary.minimum)
+            add("max_\(name)", summary.maximum)
+            add("cnt_\(name)", summary.count)
+            add("sum_\(name)", summary.sum)
+        }
+
+        mutating func add(_ name: String, _ percentiles: Percentiles) {
+            add(name, percentiles.summary)
+            add("p50_\(name)", percentiles.quantile(0.5))
+            add("p95_\(name)", percentiles.quantile(0.95))
+            add("p99_\(name)", percentiles.quantile(0.99))
+            add("p999_\(name)", percentiles.quantile(0.999))
+        }
+    }
+
+    private func addServer(_ lines: inout Lines) {
+        let latency = statistics.latency
+        let descriptors = Environment.fileDescriptors
+        lines.add("avg_latency", decimal(latency.mean))
+        lines.add("min_latency", latency.minimum)
+        lines.add("max_latency", latency.maximum)
+        lines.add("packets_received", statistics.packetsReceived)
+        lines.add("packets_sent", statistics.packetsSent)
+        lines.add("num_alive_connections", connectionCount)
+        lines.add("outstanding_requests", outstanding)
+        lines.add("uptime", Clock.milliseconds - startedAt)
+        lines.add("znode_count", database.tree.count)
+        lines.add("watch_count", database.watches.count)
+        lines.add("ephemerals_count", database.tree.ephemeralCount)
+        lines.add("approximate_data_size", database.tree.dataBytes)
+        lines.add("global_sessions", proposer.tracker.count)
+        lines.add("local_sessions", 0)
+        lines.add("open_file_descriptor_count", descriptors.open)
+        lines.add("max_file_descriptor_count", descriptors.maximum)
+        lines.add("connection_drop_probability", "0.0")
+        lines.add("outstanding_tls_handshake", 0)
+        lines.add("auth_failed_count", statistics.authFailures)
+        lines.add("non_mtls_remote_conn_count", 0)
+        lines.add("non_mtls_local_conn_count", 0)
+        lines.add("last_client_response_size", statistics.responseBytes.last)
+        lines.add("max_client_response_size", statistics.responseBytes.maximum)
+        lines.add("min_client_response_size", statistics.responseBytes.minimum)
+    }
+
+    private func addSummaries(_ lines: inout Lines) {
+        lines.add("fsynctime", statistics.fsyncTime)
+        lines.add("snapshottime", statistics.snapshotTime)
+        lines.add("readlatency", statistics.readLatency)
+        lines.add("updatelatency", statistics.updateLatency)
+        for (name, milliseconds) in [
+            ("startup_snap_load_time", statistics.startupSnapshotMilliseconds),
+            ("startup_txns_load_time", statistics.startupLogMilliseconds),
+            (
+                "dbinittime",
+                statistics.startupSnapshotMilliseconds + statistics.startupLogMilliseconds
+            ),
+        ] {
+            var summary = LatencySummary()
+            summary.record(milliseconds)
+            lines.add(name, summary)
+        }
+        for (index, name) in ["created", "deleted", "changed", "children"].enumerated() {
+            lines.add("sum_node_\(name)_watch_count", statistics.watchEvents[index])
+        }
+    }
+
+    private func addCounters(_ lines: inout Lines) {
+        lines.add("commit_count", statistics.commits)
+        lines.add("bytes_received_count", statistics.bytesReceived)
+        lines.add("connection_request_count", statistics.connectionRequests)
+        lines.add("connection_rejected", statistics.connectionsRejected)
+        lines.add("connection_drop_count", statistics.connectionsDropped)
+        lines.add("sessionless_connections_expired", statistics.sessionlessExpired)
+        lines.add("stale_sessions_expired", statistics.staleSessionsExpired)
+        lines.add("request_throttle_wait_count", statistics.throttleWaits)
+        lines.add("snapshot_error_count", statistics.snapshotErrors)
+        lines.add("digest_mismatches_count", database.digestMismatches)
+    }
+}

@@ -1,0 +1,133 @@
+import Configuration
+import Logging
+import Storage
+import StorageFormat
+import SystemPackage
+import Vocabulary
+import Znodes
+
+/// Decides when a snapshot is due, has it written, and lets old files be removed.
+///
+/// A snapshot is a frozen view of the state, exact at one zxid, that another thread writes while
+/// the loop goes on.
+final class SnapshotKeeper {
+    private let directories: DataDirectories
+    private let database: Database
+    private let configuration: ServerConfiguration
+    private let logger: Logger
+    private let thread: SnapshotThread
+    /// Logged since the log was rolled for the last snapshot.
+    private var records = 0
+    private var bytes = 0
+    /// Drawn anew for each snapshot, so that the servers of an ensemble do not all write at once.
+    private var recordsMax = 0
+    private var bytesMax = 0
+    /// A snapshot is due as soon as what is logged is applied, and no job runs.
+    private var isDue = false
+    private var isPurgeDue = false
+    private(set) var lastZxid = Zxid.none
+    private(set) var lastTime: Int64 = 0
+
+    init(
+        directories: DataDirectories, database: Database, configuration: ServerConfiguration,
+        logger: Logger, wake: @escaping @Sendable () -> Void
+    ) {
+        self.directories = directories
+        self.database = database
+        self.configuration = configuration
+        self.logger = logger
+        thread = SnapshotThread(wake: wake)
+        drawLimits()
+    }
+
+    private func drawLimits() {
+        (records, bytes) = (0, 0)
+        let half = configuration.snapCount / 2
+        recordsMax = half + Int.random(in: 0...half)
+        let halfBytes = configuration.snapSizeLimitKilobytes * 512
+        bytesMax = halfBytes <= 0 ? .max : halfBytes + Int.random(in: 0...halfBytes)
+    }
+
+    private var options: SnapshotOptions {
+        SnapshotOptions(
+            compression: configuration.snapshotCompression == .gzip ? .gzip : .none, fsync: true,
+            serializeLastProcessedZxid: configuration.serializeLastProcessedZxid,
+            digestEnabled: configuration.digestEnabled, lowPriority: true)
+    }
+
+    /// A log never stands without a snapshot in front of it; what was replayed is not replayed
+    /// again at the next start.
+    func begin(after report: RecoveryReport) throws(StorageError) {
+        if report.snapshot == nil {
+            let frozen = database.freeze()
+            defer { database.thaw(frozen) }
+            _ = try frozen.write(to: directories.snapshots, options: options)
+            (lastZxid, lastTime) = (frozen.zxid, Clock.milliseconds)
+        } else if report.txnsReplayed > 0 {
+            isDue = true
+            considerSnapshot()
+        }
+    }
+
+    /// Counts what goes to the log; true when the log has to begin a new file.
+    func countLogged(records: Int, bytes: Int) -> Bool {
+        self.records += records
+        self.bytes += bytes
+        guard self.records > recordsMax || self.bytes > bytesMax else { return false }
+        drawLimits()
+        isDue = true
+        return true
+    }
+
+    /// Starts what is due, unless a job still runs.
+    func considerSnapshot() {
+        guard !thread.isBusy else { return }
+        if isDue {
+            isDue = false
+            thread.write(
+                source: database.freeze(), directory: directories.snapshots, options: options)
+        } else if isPurgeDue {
+            isPurgeDue = false
+            thread.purge(directories, retainCount: configuration.snapRetainCount)
+        }
+    }
+
+    func purge() {
+        isPurgeDue = true
+        considerSnapshot()
+    }
+
+    func jobEnded(_ statistics: inout ServerStatistics) {
+        guard let completion = thread.takeCompletion() else { return }
+        switch completion {
+        case .written(let report, let source):
+            statistics.snapshotTime.record(report.microseconds / 1000)
+            (lastZxid, lastTime) = (source.zxid, Clock.milliseconds)
+            logger.info(
+                "snapshot written",
+                metadata: [
+                    "file": "\(report.file.lastComponent?.string ?? "")",
+                    "znodes": "\(report.nodes)", "bytes": "\(report.bytes)",
+                    "milliseconds": "\(report.microseconds / 1000)",
+                ])
+            thaw(source)
+        case .notWritten(let error, let source):
+            // The logs still hold everything: serving goes on, and the next one may succeed.
+            statistics.snapshotErrors += 1
+            logger.error("snapshot not written", metadata: ["reason": "\(error)"])
+            thaw(source)
+        case .purged(let files):
+            for file in files { logger.info("removed", metadata: ["file": "\(file)"]) }
+        case .notPurged(let error):
+            logger.error("purge failed", metadata: ["reason": "\(error)"])
+        }
+        considerSnapshot()
+    }
+
+    private func thaw(_ source: any SnapshotSource) {
+        guard let frozen = source as? FrozenDatabase else {
+            preconditionFailure("what was frozen here comes back")
+        }
+        database.thaw(frozen)
+    }
+}
