@@ -110,7 +110,7 @@ package struct SetDataRequest: ~Escapable {
     @_lifetime(copy reader)
     @inline(__always)
     package init(reading reader: inout JuteReader) throws(JuteError) {
-        path = try reader.readBytes()
+        path = try reader.readBytesOrEmpty()
         data = try reader.readOptionalBytes()
         version = try reader.readInt()
     }
@@ -125,7 +125,7 @@ package struct SetACLRequest: ~Escapable {
 
     @_lifetime(copy reader)
     package init(reading reader: inout JuteReader) throws(JuteError) {
-        path = try reader.readBytes()
+        path = try reader.readBytesOrEmpty()
         acl = try ACLField(reading: &reader)
         version = try reader.readInt()
     }

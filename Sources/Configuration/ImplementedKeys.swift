@@ -19,8 +19,8 @@ extension ConfigurationKey {
             "Create missing data directories at start."),
         ConfigurationKey(
             "db.autocreate", .boolean(\.dbAutocreate),
-            "False: do not start a new database in an empty data directory without a file"
-                + " `initialize`."),
+            "False: do not start a new database in empty directories without a file `initialize`"
+                + " in `dataLogDir`."),
         ConfigurationKey(
             "snapCount", .integer(\.snapCount, .count, 2...int32Max, raised: true),
             "Transactions between two snapshots: a random number from half of this to this."),
@@ -173,13 +173,6 @@ extension ConfigurationKey {
             "globalOutstandingLimit", .integer(\.globalOutstandingLimit, .count, 1...int32Max),
             "Requests in progress; at the limit the server reads no further ones."),
         ConfigurationKey(
-            "largeRequestThreshold",
-            .integer(\.largeRequestThresholdBytes, .bytes, -1...int32Max),
-            "A longer request counts as large; 0 or -1: none does."),
-        ConfigurationKey(
-            "largeRequestMaxBytes", .integer(\.largeRequestMaxBytes, .bytes, 0...int32Max),
-            "Large requests in progress, together; one that goes over it ends its connection."),
-        ConfigurationKey(
             "connection_throttle_tokens", aliases: ["connectionMaxTokens"],
             .integer(\.connectionThrottleTokens, .count, 0...int32Max),
             "New sessions take a token each from a bucket of this size; 0: no bucket."),
@@ -191,33 +184,6 @@ extension ConfigurationKey {
             "connection_throttle_fill_count", aliases: ["connectionTokenFillCount"],
             .integer(\.connectionThrottleFillCount, .count, 1...int32Max),
             "Tokens that a filling adds."),
-        ConfigurationKey(
-            "request_throttle_max_requests", aliases: ["requestThrottleLimit"],
-            .integer(\.requestThrottleMaxRequests, .count, 0...int32Max),
-            "Requests in progress at which the next ones wait; 0: no limit."),
-        ConfigurationKey(
-            "request_throttle_stall_time", aliases: ["requestThrottleStallTime"],
-            .integer(\.requestThrottleStallTimeMilliseconds, .milliseconds, 1...int32Max),
-            "How long a throttled request waits before the next look."),
-        ConfigurationKey(
-            "request_throttle_drop_stale", aliases: ["requestThrottleDropStale"],
-            .boolean(\.requestThrottleDropStale), "Drop waiting requests that are stale."),
-        ConfigurationKey(
-            "request_stale_connection_check", aliases: ["requestStaleConnectionCheck"],
-            .boolean(\.requestStaleConnectionCheck),
-            "A request is stale when its connection is closed."),
-        ConfigurationKey(
-            "request_stale_latency_check", aliases: ["requestStaleLatencyCheck"],
-            .boolean(\.requestStaleLatencyCheck),
-            "A request is stale when it waited longer than its session's timeout."),
-        ConfigurationKey(
-            "request_throttler.shutdownTimeout",
-            .integer(\.requestThrottlerShutdownTimeoutMilliseconds, .milliseconds, 0...int32Max),
-            "How long a stop waits for requests in progress."),
-        ConfigurationKey(
-            "throttled_op_wait_time", aliases: ["throttledOpWaitTime"],
-            .integer(\.throttledOpWaitTimeMilliseconds, .milliseconds, -1...int32Max),
-            "A request that waited longer is answered THROTTLEDOP (-127); 0 or -1: never."),
     ]
 
     package static let access = [

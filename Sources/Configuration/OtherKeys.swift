@@ -59,6 +59,19 @@ extension ConfigurationKey {
             connection_throttle_local_session_weight connection_throttle_renew_session_weight
             """
         }
+        + list(
+            .notImplementedYet,
+            because: "of request throttling, only globalOutstandingLimit is there"
+        ) {
+            """
+            request_throttle_max_requests requestThrottleLimit request_throttle_stall_time \
+            requestThrottleStallTime request_throttle_drop_stale requestThrottleDropStale \
+            request_stale_connection_check requestStaleConnectionCheck \
+            request_stale_latency_check requestStaleLatencyCheck \
+            request_throttler.shutdownTimeout throttled_op_wait_time throttledOpWaitTime \
+            largeRequestThreshold largeRequestMaxBytes
+            """
+        }
 
     package static let notApplicable: [ConfigurationKey] =
         list(.notApplicable, because: "one event loop, no thread pools and no choice of them") {

@@ -93,28 +93,11 @@ package struct ServerConfiguration: Equatable, Sendable {
     package static let juteMaxBufferExtraBytesMin = 1024
     /// Requests in progress, in all.
     package var globalOutstandingLimit = 1000
-    /// A request of more bytes counts as large; 0 or less: none does.
-    package var largeRequestThresholdBytes = -1
-    /// Bytes of large requests in progress.
-    package var largeRequestMaxBytes = 104_857_600
     /// Tokens of the bucket that each new session takes one of; 0: no bucket.
     package var connectionThrottleTokens = 0
     package var connectionThrottleFillTimeMilliseconds = 1
     /// Tokens added each fill time.
     package var connectionThrottleFillCount = 1
-    /// Requests in progress at which the next ones wait; 0: no limit.
-    package var requestThrottleMaxRequests = 0
-    package var requestThrottleStallTimeMilliseconds = 100
-    /// Drop waiting requests that nobody waits for any more.
-    package var requestThrottleDropStale = true
-    /// A request is stale when its connection is closed.
-    package var requestStaleConnectionCheck = true
-    /// A request is stale when it waited longer than its session's timeout.
-    package var requestStaleLatencyCheck = false
-    /// How long a stop waits for requests in progress.
-    package var requestThrottlerShutdownTimeoutMilliseconds = 10_000
-    /// A request that waited longer is answered THROTTLEDOP; 0 or less: never.
-    package var throttledOpWaitTimeMilliseconds = 0
 
     // Access
 

@@ -102,6 +102,14 @@ package struct JuteReader: ~Escapable {
         return try take(length)
     }
 
+    /// A `buffer` or `ustring` whose null reads as an empty one.
+    @_lifetime(copy self)
+    @inline(__always)
+    package mutating func readBytesOrEmpty() throws(JuteError) -> Span<UInt8> {
+        guard let length = try readLength() else { return rest.extracting(first: 0) }
+        return try take(length)
+    }
+
     /// A `ustring` as text; broken UTF-8 becomes U+FFFD.
     @_lifetime(self: copy self)
     package mutating func readOptionalString() throws(JuteError) -> String? {

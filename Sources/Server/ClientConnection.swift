@@ -233,7 +233,9 @@ final class ClientConnection: StreamDelegate {
         _ type: WatchEventType, path: UnsafeRawBufferPointer, zxid: Zxid
     ) {
         guard phase == .established || phase == .ending else { return }
+        let before = stream.output.count
         stream.output.appendWatchEvent(type, path: path, zxid: zxid)
+        server.statistics.watchBytes += stream.output.count - before
         stream.markDirty()
         statistics.sent += 1
         server.statistics.packetsSent += 1

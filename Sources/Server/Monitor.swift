@@ -1,4 +1,5 @@
 import StorageFormat
+import ClientProtocol
 import Vocabulary
 import Znodes
 
@@ -52,7 +53,7 @@ extension ZooKeeperServer {
         lines.add("num_alive_connections", connectionCount)
         lines.add("outstanding_requests", outstanding)
         lines.add("uptime", Clock.milliseconds - startedAt)
-        lines.add("znode_count", database.tree.count)
+        lines.add("znode_count", shownZnodeCount)
         lines.add("watch_count", database.watches.count)
         lines.add("ephemerals_count", database.tree.ephemeralCount)
         lines.add("approximate_data_size", database.tree.dataBytes)
@@ -87,13 +88,41 @@ extension ZooKeeperServer {
             summary.record(milliseconds)
             lines.add(name, summary)
         }
-        for (index, name) in ["created", "deleted", "changed", "children"].enumerated() {
-            lines.add("sum_node_\(name)_watch_count", statistics.watchEvents[index])
+        for (type, name) in [
+            (WatchEventType.nodeCreated, "created"), (.nodeDeleted, "deleted"),
+            (.nodeDataChanged, "changed"), (.nodeChildrenChanged, "children"),
+        ] {
+            lines.add("node_\(name)_watch_count", statistics.watchEvents[Int(type.rawValue)])
         }
+        lines.add("sync_processor_batch_size", statistics.flushedBatchSize)
+        for name in Self.summariesOfEnsembles { lines.add(name, LatencySummary()) }
+        for name in Self.percentilesOfEnsembles { lines.add(name, Percentiles()) }
     }
 
+    /// What a standalone server has nothing to say about; tools expect the names all the same.
+    private static let summariesOfEnsembles = [
+        "election_time", "unavailable_time", "leader_unavailable_time", "follower_sync_time",
+        "observer_sync_time", "inflight_snap_count", "inflight_diff_count",
+        "sync_processor_queue_size", "prep_processor_queue_size", "commit_commit_proc_req_queued",
+    ]
+    private static let percentilesOfEnsembles = [
+        "propagation_latency", "proposal_latency", "quorum_ack_latency",
+        "sync_processor_queue_flush_time_ms", "prep_processor_queue_time_ms",
+    ]
+    private static let countersOfEnsembles = [
+        "throttled_ops", "large_requests_rejected", "looking_count", "diff_count", "snap_count", "connection_revalidate_count",
+        "stale_requests", "stale_requests_dropped", "stale_replies", "unsuccessful_handshake",
+        "tls_handshake_exceeded", "ensemble_auth_success", "ensemble_auth_fail",
+        "ensemble_auth_skip", "insecure_admin_count", "unrecoverable_error_count",
+        "cnxn_closed_without_zk_server_running", "snapshot_rate_limited_count",
+        "restore_error_count", "restore_rate_limited_count",
+    ]
+
     private func addCounters(_ lines: inout Lines) {
+        lines.add("proposal_count", statistics.commits)
         lines.add("commit_count", statistics.commits)
+        lines.add("response_bytes", statistics.responseBytes.sum)
+        lines.add("watch_bytes", statistics.watchBytes)
         lines.add("bytes_received_count", statistics.bytesReceived)
         lines.add("connection_request_count", statistics.connectionRequests)
         lines.add("connection_rejected", statistics.connectionsRejected)
@@ -103,5 +132,6 @@ extension ZooKeeperServer {
         lines.add("request_throttle_wait_count", statistics.throttleWaits)
         lines.add("snapshot_error_count", statistics.snapshotErrors)
         lines.add("digest_mismatches_count", database.digestMismatches)
+        for name in Self.countersOfEnsembles { lines.add(name, 0) }
     }
 }

@@ -26,9 +26,9 @@ struct ConnectionStatistics {
     }
 
     mutating func reset() {
-        let kept = (established, lastOperation)
+        let kept = established
         self = ConnectionStatistics()
-        (established, lastOperation) = kept
+        established = kept
     }
 }
 
@@ -56,10 +56,12 @@ struct ResponseBytes {
     private(set) var last = -1
     private(set) var minimum = -1
     private(set) var maximum = -1
+    private(set) var sum = 0
 
     @inline(__always)
     mutating func record(_ bytes: Int) {
         last = bytes
+        sum &+= bytes
         if bytes > maximum { maximum = bytes }
         if bytes < minimum || minimum < 0 { minimum = bytes }
     }
@@ -119,7 +121,10 @@ struct ServerStatistics {
     var snapshotErrors: Int64 = 0
     var throttleWaits: Int64 = 0
     var commits: Int64 = 0
-    var watchEvents: [Int64] = [0, 0, 0, 0]
+    /// Events per change, by the number of their type.
+    var watchEvents = [LatencySummary](repeating: LatencySummary(), count: 5)
+    var watchBytes = 0
+    var flushedBatchSize = LatencySummary()
     var startupSnapshotMilliseconds: Int64 = 0
     var startupLogMilliseconds: Int64 = 0
     var responseBytes = ResponseBytes()

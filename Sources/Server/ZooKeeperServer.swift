@@ -57,6 +57,7 @@ package final class ZooKeeperServer: TurnDelegate {
     /// Requests without a reply.
     var outstanding = 0
     /// Who waits for which transaction, in the order of the zxids.
+    private var quotaWarningDue: UInt64 = 0
     private var inFlight: Deque<InFlight> = []
     private var body = ByteBuffer()
 
@@ -64,6 +65,7 @@ package final class ZooKeeperServer: TurnDelegate {
     private let expiryTimer: LoopTimer
     private let sweepTimer: LoopTimer
     private let purgeTimer: LoopTimer
+    private let farewellTimer: LoopTimer
     private var signals: [SignalWatcher] = []
     package private(set) var exitCode: ExitCode?
 
@@ -148,6 +150,7 @@ package final class ZooKeeperServer: TurnDelegate {
         expiryTimer = LoopTimer(loop: loop)
         sweepTimer = LoopTimer(loop: loop)
         purgeTimer = LoopTimer(loop: loop)
+        farewellTimer = LoopTimer(loop: loop)
         mailbox.server = self
         loop.turnDelegate = self
         database.watchSink = self
@@ -285,8 +288,7 @@ package final class ZooKeeperServer: TurnDelegate {
         diskWorkEnded()
         for case let connection? in connections { connection.finish() }
         // Clients get their last replies in the flush of this turn; a slow one gets no more.
-        let patience = LoopTimer(loop: loop)
-        patience.start(afterMilliseconds: connectionCount == 0 ? 0 : 200) { [unowned self] in
+        farewellTimer.start(afterMilliseconds: connectionCount == 0 ? 0 : 200) { [unowned self] in
             logger.info("stopped", metadata: ["zxid": "\(lastZxid)"])
             loop.stop()
         }
@@ -323,15 +325,36 @@ package final class ZooKeeperServer: TurnDelegate {
         batch.beginRecord()
         do throws(JuteError) {
             let zxid = try proposer.propose(op, body: body, from: origin, into: &batch.buffer)
-            batch.endRecord(zxid: zxid)
-            let waiting = Waiting.client(connection, xid: header.xid, op: op, arrival: now)
-            inFlight.append(InFlight(zxid: zxid, waiting: waiting))
-            connection.enqueue(.write)
+            expect(zxid, header.xid, op, connection)
+        } catch .unexpectedNull {
+            // The record can be read and still names nothing: a failure like any other.
+            let zxid = proposer.proposeFailure(
+                .marshallingError, from: origin, into: &batch.buffer)
+            expect(zxid, header.xid, op, connection)
         } catch {
             batch.cancelRecord()
             refuseUndecodable(header.xid, connection)
         }
+        if let exceeded = proposer.softQuotaExceeded { warnOfQuota(exceeded) }
         throttleIfBusy(connection)
+    }
+
+    /// Once a second at most: who goes beyond a limit goes on doing so.
+    private func warnOfQuota(_ exceeded: String) {
+        proposer.softQuotaExceeded = nil
+        guard now >= quotaWarningDue else { return }
+        quotaWarningDue = now + 1000
+        logger.warning("quota exceeded", metadata: ["quota": "\(exceeded)"])
+    }
+
+    /// The transaction is written; the client's reply waits for it.
+    private func expect(
+        _ zxid: Zxid, _ xid: Int32, _ op: OpCode, _ connection: ClientConnection
+    ) {
+        batch.endRecord(zxid: zxid)
+        let waiting = Waiting.client(connection, xid: xid, op: op, arrival: now)
+        inFlight.append(InFlight(zxid: zxid, waiting: waiting))
+        connection.enqueue(.write)
     }
 
     private func refuseUndecodable(_ xid: Int32, _ connection: ClientConnection) {
@@ -378,6 +401,7 @@ package final class ZooKeeperServer: TurnDelegate {
             switch completion {
             case .flushed(let batch, let duration):
                 if let duration { recordFlush(microseconds: duration) }
+                statistics.flushedBatchSize.record(Int64(batch.recordCount))
                 flushedBatches.append(batch)
                 step(.acknowledged(upTo: batch.lastZxid, by: serverID))
             case .failed(let error):
@@ -501,15 +525,15 @@ package final class ZooKeeperServer: TurnDelegate {
         if connectionsBySession[connection.session] === connection {
             connectionsBySession[connection.session] = nil
         }
+        connectionCount -= 1
+        let address = connection.stream.peer.bytes
+        let rest = connectionsPerAddress[address, default: 1] - 1
+        connectionsPerAddress[address] = rest == 0 ? nil : rest
     }
 
     func gone(_ connection: ClientConnection) {
         connections[Int(connection.watcher)] = nil
         freeWatchers.append(connection.watcher)
-        connectionCount -= 1
-        let address = connection.stream.peer.bytes
-        let rest = connectionsPerAddress[address, default: 1] - 1
-        connectionsPerAddress[address] = rest == 0 ? nil : rest
     }
 
     private func expireSessionless() {
@@ -598,7 +622,7 @@ extension ZooKeeperServer: WatchSink {
         _ type: WatchEventType, path: UnsafeRawBufferPointer, zxid: Zxid, acl: Access,
         to watchers: [WatcherID]
     ) {
-        statistics.watchEvents[Int(type.rawValue) - 1] += Int64(watchers.count)
+        statistics.watchEvents[Int(type.rawValue)].record(Int64(watchers.count))
         for watcher in watchers {
             guard let connection = connections[Int(watcher)],
                 configuration.skipACL || acl.permits(.read, to: connection.identities)

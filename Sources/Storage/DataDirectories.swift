@@ -35,6 +35,7 @@ package struct DataDirectories: Equatable, Sendable {
     ///   - dataDir: the key of that name.
     ///   - dataLogDir: the key of that name; nil is dataDir.
     ///   - autocreate: `datadir.autocreate`: whether missing directories are created.
+    /// - Throws: what is missing, in the wrong place or forbidden.
     package init(
         dataDir: FilePath, dataLogDir: FilePath? = nil, autocreate: Bool = true
     ) throws(StorageError) {
@@ -121,14 +122,14 @@ package struct DirectoryLock: ~Copyable {
     private let snapshots: LockFile
     private let logs: LockFile?
 
-    fileprivate init(snapshots: consuming LockFile, logs: consuming LockFile?) {
+    init(snapshots: consuming LockFile, logs: consuming LockFile?) {
         self.snapshots = snapshots
         self.logs = logs
     }
 }
 
 /// A locked file that names the process; the kernel unlocks it when the process ends, however.
-private struct LockFile: ~Copyable {
+struct LockFile: ~Copyable {
     private let descriptor: Int32
     private static let name = "aviary.lock"
 
@@ -166,5 +167,27 @@ private struct LockFile: ~Copyable {
         guard count > 0 else { return 0 }
         let digits = bytes[..<count].prefix { $0 != UInt8(ascii: "\n") }
         return Int32(String(decoding: digits, as: UTF8.self)) ?? 0
+    }
+}
+
+extension FilePath {
+    /// The sizes of all files in this directory together; 0 if it cannot be listed.
+    package var bytesOfFiles: Int {
+        guard let directory = withPlatformString({ opendir($0) }) else { return 0 }
+        defer { closedir(directory) }
+        var total = 0
+        while let entry = readdir(directory) {
+            var status = Glibc.stat()
+            let path = appending(name(of: entry))
+            let result = path.withPlatformString { lstat($0, &status) }
+            if result == 0, status.st_mode & S_IFMT == S_IFREG { total += Int(status.st_size) }
+        }
+        return total
+    }
+
+    private func name(of entry: UnsafeMutablePointer<dirent>) -> String {
+        withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+            String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
     }
 }

@@ -7,7 +7,7 @@ struct OpenFile: ~Copyable {
     let path: FilePath
     let descriptor: Int32
 
-    /// - Parameter create: a new or emptied file for writing instead of an old one for reading.
+    /// Opens an old file for reading or, to `create`, a new or emptied one for writing.
     init(_ path: FilePath, create: Bool = false) throws(StorageError) {
         let flags = create ? O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC : O_RDONLY | O_CLOEXEC
         descriptor = path.withPlatformString { open($0, flags, 0o644) }
@@ -32,7 +32,10 @@ struct OpenFile: ~Copyable {
     /// Appends up to `bytes` from `offset` on to `buffer`.
     ///
     /// - Returns: how many were read; fewer than `bytes` only at the end of the file.
-    func read(_ bytes: Int, at offset: Int, into buffer: inout ByteBuffer) throws(StorageError) -> Int {
+    func read(_ bytes: Int, at offset: Int, into buffer: inout ByteBuffer) throws(StorageError)
+        -> Int
+    {
+        guard bytes > 0 else { return 0 }
         let memory = buffer.reserve(bytes)
         var done = 0
         while done < bytes {
@@ -125,14 +128,15 @@ enum Directory {
         path.withPlatformString { access($0, F_OK) } == 0
     }
 
-    /// Creates the directory and those above it.
+    /// Creates the directory and those above it, so that they survive a crash of the machine.
     static func create(_ path: FilePath) throws(StorageError) {
-        if exists(path) { return }
+        if path.isEmpty || exists(path) { return }
         let parent = path.removingLastComponent()
-        if !parent.isEmpty, parent != path { try create(parent) }
+        try create(parent)
         guard path.withPlatformString({ mkdir($0, 0o755) }) == 0 || errno == EEXIST else {
             throw StorageError(file: path, reason: .system(.create, errno: errno))
         }
+        try sync(parent.isEmpty ? "." : parent)
     }
 
     /// - Returns: false if there is no such file.

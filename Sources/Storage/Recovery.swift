@@ -75,7 +75,8 @@ package struct Recovery: ~Copyable {
     /// Restores what is in `directories`, which must be locked, into `target`, which must be an empty
     /// database.
     package static func restore<Target: RestoreTarget & ~Copyable>(
-        _ directories: DataDirectories, options: RecoveryOptions = .init(), into target: inout Target
+        _ directories: DataDirectories, options: RecoveryOptions = .init(),
+        into target: inout Target
     ) throws(StorageError) -> RecoveryReport {
         var recovery = Recovery(directories: directories, options: options)
         try recovery.removeLeftovers()

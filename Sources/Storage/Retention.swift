@@ -34,7 +34,7 @@ package enum Retention {
         return removed
     }
 
-    /// - Parameter snapshots: the newest first.
+    /// The oldest of the newest valid ones among `snapshots`, which begin with the newest.
     private static func oldestKept(
         _ snapshots: [SnapshotFile], retainCount: Int
     ) throws(StorageError) -> Zxid? {

@@ -70,9 +70,11 @@ extension StorageError.Reason: CustomStringConvertible {
             "\(call.rawValue) failed: \(String(cString: strerror(number))) (errno \(number))"
         case .shortWrite(let bytes, let all): "write stopped after \(bytes) of \(all) bytes"
         case .directoryMissing: "the directory does not exist and must not be created"
-        case .locked(processID: 0): "another server uses the directory"
-        case .locked(let processID): "the server with process id \(processID) uses the directory"
-        case .logAmongSnapshots: "a txn log lies in the snapshot directory, but dataLogDir is another"
+        case .locked(processID: 0): "the directory is locked by another server"
+        case .locked(let processID):
+            "the directory is locked by the server with process id \(processID)"
+        case .logAmongSnapshots:
+            "a txn log lies in the snapshot directory, but dataLogDir is another"
         case .snapshotAmongLogs: "a snapshot lies in the log directory, but dataDir is another"
         case .log(let damage): "\(damage)"
         case .txn(let zxid, let error): "the txn \(zxid) cannot be applied: \(error)"

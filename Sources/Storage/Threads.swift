@@ -80,6 +80,7 @@ struct Thread: ~Copyable {
     static func lowerPriorityOfCurrent() {
         // Linux counts niceness per thread, and 0 is the calling one. Refused only by limits that
         // forbid nothing here, and then the thread is merely not nice.
-        _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 10)
+        let which = __priority_which_t(PRIO_PROCESS.rawValue)
+        _ = setpriority(which, 0, getpriority(which, 0) + 10)
     }
 }

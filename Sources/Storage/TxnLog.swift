@@ -48,7 +48,10 @@ package final class TxnLog {
     /// Starts the thread. The first append creates a new file: a log that is there is never
     /// appended to, because garbage may be behind its last record.
     ///
-    /// - Parameter wake: called on the log thread when completions can be taken.
+    /// - Parameters:
+    ///   - directory: holds the logs.
+    ///   - options: what the configuration says about them.
+    ///   - wake: called on the log thread when completions can be taken.
     package init(
         directory: FilePath, options: TxnLogOptions = .init(), wake: @escaping @Sendable () -> Void
     ) {

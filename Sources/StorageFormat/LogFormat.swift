@@ -46,7 +46,12 @@ package enum LogFormat {
     ///    crash or the preallocation leaves it;
     /// 3. a whole record with a wrong checksum, or too short for a txn, is damage.
     ///
-    /// - Parameter isLast: nothing follows `bytes` in the file.
+    /// - Parameters:
+    ///   - bytes: the file from there on.
+    ///   - isLast: nothing follows `bytes` in the file.
+    ///   - limits: the longest txn.
+    /// - Returns: the record, or that there is none.
+    /// - Throws: the damage.
     package static func scan(
         _ bytes: Span<UInt8>, isLast: Bool, limits: JuteLimits
     ) throws(LogDamage) -> LogScan {

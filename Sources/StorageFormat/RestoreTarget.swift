@@ -41,6 +41,7 @@ package protocol RestoreTarget: ~Copyable {
     ///   - zxid: the one in the file's name. Txns behind it are replayed.
     ///   - digest: that of the tree at its zxid, which is not below `zxid`; nil if the file has none
     ///     or one that means nothing.
+    /// - Throws: what is wrong with the tree; the snapshot counts as damaged.
     mutating func finishSnapshot(
         zxid: Zxid, digest: (zxid: Zxid, value: UInt64)?
     ) throws(RestoreError)

@@ -74,6 +74,7 @@ package struct SnapshotDecoder {
     ///   - isLast: nothing follows `bytes`; the decoder is finished or has thrown.
     ///   - target: gets what was decoded.
     /// - Returns: how many bytes it took.
+    /// - Throws: why the snapshot cannot be used.
     package mutating func consume<Target: RestoreTarget & ~Copyable>(
         _ bytes: Span<UInt8>, isLast: Bool, into target: inout Target
     ) throws(SnapshotDamage) -> Int {
@@ -92,7 +93,9 @@ package struct SnapshotDecoder {
                 case .sections:
                     let rest = reader.remaining
                     guard isLast else {
-                        guard rest <= Self.sectionsBytesMax else { throw .unknownSections(bytes: rest) }
+                        guard rest <= Self.sectionsBytesMax else {
+                            throw .unknownSections(bytes: rest)
+                        }
                         throw .truncated  // How many bytes are left is not known yet.
                     }
                     sum.update(bytes.extracting(summed..<taken))

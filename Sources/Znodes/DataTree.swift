@@ -15,6 +15,7 @@ package final class DataTree {
     var acls = ACLTable()
     /// The sum of the digests of all znodes outside /zookeeper.
     private(set) var digest: UInt64 = 0
+    /// The root included.
     package private(set) var count = 0
     /// Bytes of all paths' last components and data: what `approximate_data_size` is made of.
     package private(set) var dataBytes = 0

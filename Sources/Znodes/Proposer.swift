@@ -47,6 +47,8 @@ package final class Proposer {
     var pending = PendingChanges()
     /// The digest of the tree once every proposed transaction is applied.
     var digest: UInt64
+    /// The last change that went beyond a soft quota; whoever logs it sets it back to nil.
+    package var softQuotaExceeded: String?
     /// Access control lists of outstanding transactions, kept alive until they are applied.
     private var heldACLs: Deque<(zxid: Zxid, acl: ACLTable.ID)> = []
     /// A path being put together.
@@ -220,6 +222,19 @@ package final class Proposer {
         let acls = database.tree.acls
         if !acls.worldPermissions(view.acl).isDisjoint(with: permissions) { return true }
         return AccessControl.permits(acls.list(view.acl), permissions, to: identities)
+    }
+
+    /// Whether quotas permit a change; a soft one only leaves a note.
+    func checkQuota(_ path: Bytes, count: Int, bytes: Int) -> ErrorCode {
+        let tree = database.tree
+        if tree.quotas.isEmpty { return .ok }
+        if options.enforcesQuotas, !tree.quotaPermits(path, count: count, bytes: bytes) {
+            return .quotaExceeded
+        }
+        if let exceeded = tree.softLimitExceeded(path, count: count, bytes: bytes) {
+            softQuotaExceeded = exceeded
+        }
+        return .ok
     }
 
     /// The session may write: it is known and not closing.

@@ -124,11 +124,8 @@ extension Proposer {
         guard view(path) == nil else { return .nodeExists }
         guard parent.stat.owner.session == nil else { return .noChildrenForEphemerals }
         let dataBytes = request.data?.count ?? 0
-        if options.enforcesQuotas,
-            !database.tree.quotaPermits(path, count: 1, bytes: dataBytes)
-        {
-            return .quotaExceeded
-        }
+        let quota = checkQuota(path, count: 1, bytes: dataBytes)
+        guard quota == .ok else { return quota }
         let parentCVersion = parent.stat.cversion &+ 1
         // The operation decides what is created, not the flag.
         let owner: Owner
@@ -215,11 +212,8 @@ extension Proposer {
             guard let node = view(path) else { return .noNode }
             guard permits(.write, on: node, to: origin.identities) else { return .noAuth }
             let dataBytes = request.data?.count ?? 0
-            if options.enforcesQuotas,
-                !database.tree.quotaPermits(path, count: 0, bytes: dataBytes - node.dataLength)
-            {
-                return .quotaExceeded
-            }
+            let quota = checkQuota(path, count: 0, bytes: dataBytes - node.dataLength)
+            guard quota == .ok else { return quota }
             guard request.version == -1 || request.version == node.stat.version else {
                 return .badVersion
             }

@@ -154,15 +154,36 @@ extension DataTree {
         }
     }
 
+    /// The subtree whose soft limit a change goes beyond, with what there is and what was meant.
+    func softLimitExceeded(_ path: Bytes, count: Int, bytes: Int) -> String? {
+        guard let (subtree, limits, counters) = quota(holding: path) else { return nil }
+        let name = String(decoding: subtree, as: UTF8.self)
+        if limits.count > -1, count > 0, counters.count + Int64(count) > limits.count {
+            return "path=\(name) count=\(counters.count + Int64(count)) limit=\(limits.count)"
+        }
+        if limits.bytes > -1, bytes > 0, counters.bytes + Int64(bytes) > limits.bytes {
+            return "path=\(name) bytes=\(counters.bytes + Int64(bytes)) limit=\(limits.bytes)"
+        }
+        return nil
+    }
+
+    private func quota(
+        holding path: Bytes
+    ) -> (subtree: Bytes, limits: QuotaText, counters: QuotaText)? {
+        guard !quotas.isEmpty, let subtree = quotas.deepest(holding: path),
+            let limits = quotaZnode(Paths.limitsName, of: subtree),
+            let stats = quotaZnode(Paths.statsName, of: subtree)
+        else { return nil }
+        return (
+            subtree, QuotaText(parsing: record(limits).pointee.data),
+            QuotaText(parsing: record(stats).pointee.data)
+        )
+    }
+
     /// Whether the hard limits leave room for a change. They are compared with the committed
     /// counters, so a burst of outstanding writes may pass them, as in Apache's server.
     func quotaPermits(_ path: Bytes, count: Int, bytes: Int) -> Bool {
-        guard !quotas.isEmpty, let subtree = quotas.deepest(holding: path),
-            let limitsNode = quotaZnode(Paths.limitsName, of: subtree),
-            let statsNode = quotaZnode(Paths.statsName, of: subtree)
-        else { return true }
-        let limits = QuotaText(parsing: record(limitsNode).pointee.data)
-        let counters = QuotaText(parsing: record(statsNode).pointee.data)
+        guard let (_, limits, counters) = quota(holding: path) else { return true }
         if limits.countHardLimit > -1, count > 0,
             counters.count + Int64(count) > limits.countHardLimit
         {

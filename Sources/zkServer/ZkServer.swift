@@ -30,9 +30,14 @@ struct StartForeground: ParsableCommand {
                 metadata: ["file": "\(configFile)", "reason": "\(String(cString: strerror(errno)))"])
             throw Self.exit(.badArguments)
         }
+        let overrides = ["SERVER_JVMFLAGS", "JVMFLAGS"].flatMap { name in
+            getenv(name).map {
+                ConfigurationOverride.words(inJVMFlags: String(cString: $0), variable: name)
+            } ?? []
+        }
         let parsed: (configuration: ServerConfiguration, notices: [ConfigurationNotice])
         do {
-            parsed = try ServerConfiguration.parse(text, file: configFile, overrides: [])
+            parsed = try ServerConfiguration.parse(text, file: configFile, overrides: overrides)
         } catch {
             logger.critical("bad configuration", metadata: ["reason": "\(error)"])
             throw Self.exit(.badArguments)

@@ -1,8 +1,10 @@
-// libuv, the event loop, and the one call that Swift cannot make itself.
+// libuv, the event loop, and what Swift's view of the C library lacks beside it: accept4, and
+// the timers of sys/timerfd.h.
 #ifndef CUV_H
 #define CUV_H
 
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <uv.h>
 
 #if UV_VERSION_HEX < 0x012A00
