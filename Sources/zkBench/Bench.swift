@@ -331,21 +331,32 @@ final class Bench {
             let end = options.workload == .create ? Int.max : options.znodes
             session.work = StridedWork(first: session.index, stride: options.sessions, end: end)
         }
+        // In the children workload the first session lists, and the others get.
+        var asking = workers
+        if options.workload == .children, let listing = asking.popFirst() {
+            askNext(listing, sentAt: now)
+        }
         if options.rate != nil {
-            nextDue = Double(now)
-            do throws(UVError) {
-                dueTimer = try PreciseTimer(loop: loop)
-            } catch {
-                return fail("no timer: \(error)")
-            }
-            askWhatIsDue()
+            startAskingAtRate(now)
         } else {
-            for session in workers {
-                let isListing = options.workload == .children && session.index == 0
-                for _ in 0..<(isListing ? 1 : options.depth) { askNext(session, sentAt: now) }
+            for session in asking {
+                for _ in 0..<options.depth { askNext(session, sentAt: now) }
             }
         }
     }
+
+    private func startAskingAtRate(_ now: UInt64) {
+        do throws(UVError) {
+            dueTimer = try PreciseTimer(loop: loop)
+        } catch {
+            return fail("no timer: \(error)")
+        }
+        nextDue = Double(now)
+        nextWorker = firstAtRate
+        askWhatIsDue()
+    }
+
+    private var firstAtRate: Int { options.workload == .children ? 1 : 0 }
 
     @inline(__always)
     private func randomBelow(_ count: Int) -> Int {
@@ -403,7 +414,7 @@ final class Bench {
         let now = monotonicNanoseconds()
         while nextDue <= Double(now), UInt64(nextDue) < measureEnd {
             askNext(sessions[nextWorker], sentAt: UInt64(nextDue))
-            nextWorker = nextWorker + 1 == options.sessions ? 0 : nextWorker + 1
+            nextWorker = nextWorker + 1 == options.sessions ? firstAtRate : nextWorker + 1
             nextDue += dueStep
         }
         if now >= measureEnd { return stopAsking() }

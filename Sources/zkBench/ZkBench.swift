@@ -20,8 +20,8 @@ enum Workload: String, CaseIterable, ExpressibleByArgument {
     /// Works with requests that come at a fixed rate.
     var acceptsRate: Bool {
         switch self {
-        case .get, .set, .create, .mixed, .multi: true
-        case .watch, .load, .watchTable, .children, .idle: false
+        case .get, .set, .create, .mixed, .multi, .children: true
+        case .watch, .load, .watchTable, .idle: false
         }
     }
 }
@@ -159,7 +159,8 @@ struct ZkBench: ParsableCommand {
                 "--value-bytes, --duration, --warmup or --read-share is out of range")
         }
         guard rate.map({ $0 > 0 && workload.acceptsRate }) ?? true else {
-            throw ValidationError("--rate is above 0 and for get, set, create, mixed and multi")
+            throw ValidationError(
+                "--rate is above 0, and not for watch, load, watch-table and idle")
         }
         guard workload != .watch || znodes >= sessions * depth else {
             throw ValidationError("watch needs a znode for every outstanding request")

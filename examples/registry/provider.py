@@ -8,6 +8,7 @@ after the session timeout when it does not.
 import argparse
 import queue
 import signal
+import threading
 import time
 from urllib.parse import quote
 
@@ -26,13 +27,14 @@ def main():
            f"?interface={arguments.service}&side=provider&timestamp={time.time_ns() // 1_000_000}")
     # Signals and the client's threads speak to the main thread through this.
     events = queue.SimpleQueue()
-    states = []
+    session_lost = threading.Event()
 
     def on_state(state):
-        if state == KazooState.CONNECTED and KazooState.LOST in states:
-            states.clear()
+        if state == KazooState.LOST:
+            session_lost.set()
+        elif state == KazooState.CONNECTED and session_lost.is_set():
+            session_lost.clear()
             events.put("new session")
-        states.append(state)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: events.put("end"))

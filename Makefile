@@ -1,0 +1,83 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.NOTPARALLEL:
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+DESTDIR ?=
+CONFIG ?= conf/zoo_sample.cfg
+
+SERVER := .build/release/zkServer
+CHECKS := --explicit-target-dependency-import-check error
+RELEASE := swift build --configuration release --static-swift-stdlib $(CHECKS)
+PYTHON := .build/venv/bin/python
+
+.PHONY: help
+help: ## Say what there is.
+	@grep --extended-regexp '^[a-z-]+:.*##' Makefile \
+	    | sed --regexp-extended 's/^([a-z-]+):.*## /\1\t/' | expand --tabs=14
+
+.PHONY: setup-build
+setup-build:
+	@scripts/install-packages build
+
+.PHONY: setup
+setup: ## Install what the build and the tests need (Debian packages, a Python environment).
+	@scripts/install-packages build test
+	@scripts/set-up-python
+
+.PHONY: build
+build: setup-build ## Build the release server, .build/release/zkServer.
+	$(RELEASE) --product zkServer
+
+.PHONY: run
+run: build ## Build, and serve in the foreground with CONFIG=conf/zoo_sample.cfg.
+	exec $(SERVER) start-foreground $(CONFIG)
+
+.PHONY: test
+test: setup test-swift test-clients ## Run all tests.
+
+.PHONY: test-swift
+test-swift: setup-build ## Run the tests inside the process (debug build).
+	swift test $(CHECKS)
+
+.PHONY: test-clients
+test-clients: setup build ## Run the tests against the release server: TESTS=Tests/Clients.
+	AVIARY_SERVER=$(CURDIR)/$(SERVER) PYTHONDONTWRITEBYTECODE=1 \
+	    $(PYTHON) -m pytest -p no:cacheprovider --durations=10 $(or $(TESTS),Tests/Clients)
+
+.PHONY: bench
+bench: setup ## Measure: bench/run.py.
+	$(RELEASE) --product zkServer
+	$(RELEASE) --product zkBench
+	python3 bench/run.py
+
+.PHONY: docs
+docs: setup-build ## Write the table of keys in docs/configuration.md anew.
+	UPDATE_DOCUMENTATION=1 swift test $(CHECKS) --filter DocumentationTests
+
+.PHONY: format
+format: ## Format the Swift sources.
+	swift format --in-place --recursive Package.swift Sources Tests
+
+.PHONY: lint
+lint: ## Look for what the compiler lets pass.
+	@scripts/lint
+
+.PHONY: install
+install: ## Install what `make build` made below DESTDIR, PREFIX and SYSCONFDIR.
+	@test -x $(SERVER) || { echo "install: no $(SERVER): make build first" >&2; exit 1; }
+	install -D --mode=0755 $(SERVER) $(DESTDIR)$(PREFIX)/bin/zkServer
+	install -D --mode=0644 conf/zoo_sample.cfg $(DESTDIR)$(PREFIX)/share/aviary/zoo_sample.cfg
+	install -D --mode=0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/aviary/LICENSE
+	install --directory $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(SYSCONFDIR)/zookeeper
+	sed --expression='s|/usr/local/bin|$(PREFIX)/bin|' --expression='s| /etc/| $(SYSCONFDIR)/|' \
+	    conf/systemd/zookeeper.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/zookeeper.service
+	@test -e $(DESTDIR)$(SYSCONFDIR)/zookeeper/zoo.cfg \
+	    || sed 's|^dataDir=.*|dataDir=/var/lib/zookeeper|; /^# The directory here is/d' \
+	        conf/zoo_sample.cfg > $(DESTDIR)$(SYSCONFDIR)/zookeeper/zoo.cfg
+
+.PHONY: clean
+clean: ## Remove what was built.
+	rm --recursive --force .build
