@@ -128,6 +128,13 @@ let package = Package(
         .testTarget(
             name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: common),
         .testTarget(
+            name: "BenchTests",
+            dependencies: [
+                "zkBench", "Jute",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: common),
+        .testTarget(
             name: "EventLoopTests", dependencies: ["EventLoop", "Jute"], swiftSettings: common),
     ]
 )

@@ -1,16 +1,16 @@
-package import Jute
-package import Vocabulary
+public import Jute
+public import Vocabulary
 
 /// The xids that are not a client's counter.
-package enum SpecialXid {
-    package static let notification: Int32 = -1
-    package static let ping: Int32 = -2
-    package static let auth: Int32 = -4
-    package static let setWatches: Int32 = -8
+public enum SpecialXid {
+    public static let notification: Int32 = -1
+    public static let ping: Int32 = -2
+    public static let auth: Int32 = -4
+    public static let setWatches: Int32 = -8
 }
 
 /// What happened to a watched path.
-package enum WatchEventType: Int32, Sendable {
+public enum WatchEventType: Int32, Sendable {
     case nodeCreated = 1
     case nodeDeleted = 2
     case nodeDataChanged = 3
@@ -20,21 +20,21 @@ package enum WatchEventType: Int32, Sendable {
 /// Frames to clients, written behind what the buffer holds.
 extension ByteBuffer {
     /// Starts a frame; `endFrame` fills in its length.
-    @inline(__always)
-    package mutating func beginFrame() -> Int {
+    @inlinable @inline(__always)
+    public mutating func beginFrame() -> Int {
         let start = count
         append(Int32(0))
         return start
     }
 
-    @inline(__always)
-    package mutating func endFrame(_ start: Int) {
+    @inlinable @inline(__always)
+    public mutating func endFrame(_ start: Int) {
         overwrite(Int32(truncatingIfNeeded: count - start - 4), at: start)
     }
 
     /// A `ReplyHeader`.
-    @inline(__always)
-    package mutating func appendReplyHeader(xid: Int32, zxid: Zxid, error: ErrorCode) {
+    @inlinable @inline(__always)
+    public mutating func appendReplyHeader(xid: Int32, zxid: Zxid, error: ErrorCode) {
         let header = reserve(16)
         header.storeBytes(of: xid.bigEndian, as: Int32.self)
         header.storeBytes(of: zxid.rawValue.bigEndian, toByteOffset: 4, as: Int64.self)
@@ -43,8 +43,8 @@ extension ByteBuffer {
     }
 
     /// A whole frame that is only a header.
-    @inline(__always)
-    package mutating func appendHeaderFrame(xid: Int32, zxid: Zxid, error: ErrorCode) {
+    @inlinable @inline(__always)
+    public mutating func appendHeaderFrame(xid: Int32, zxid: Zxid, error: ErrorCode) {
         append(Int32(16))
         appendReplyHeader(xid: xid, zxid: zxid, error: error)
     }
@@ -52,7 +52,7 @@ extension ByteBuffer {
     /// A `ConnectResponse` frame.
     ///
     /// - Parameter readOnly: nil leaves the field out, for clients that did not send one.
-    package mutating func appendConnectResponse(
+    public mutating func appendConnectResponse(
         timeoutMilliseconds: Int32, session: SessionID, password: [UInt8], readOnly: Bool?
     ) {
         let frame = beginFrame()
@@ -66,7 +66,7 @@ extension ByteBuffer {
     }
 
     /// A `WatcherEvent` frame. The state is always SyncConnected.
-    package mutating func appendWatchEvent(
+    public mutating func appendWatchEvent(
         _ type: WatchEventType, path: UnsafeRawBufferPointer, zxid: Zxid
     ) {
         let frame = beginFrame()
@@ -78,21 +78,21 @@ extension ByteBuffer {
     }
 
     /// A `MultiHeader` in front of one result.
-    package mutating func appendMultiHeader(type: Int32, error: ErrorCode) {
+    public mutating func appendMultiHeader(type: Int32, error: ErrorCode) {
         append(type)
         append(false)
         append(error)
     }
 
     /// The `MultiHeader` behind the last result.
-    package mutating func appendMultiEnd() {
+    public mutating func appendMultiEnd() {
         append(Int32(-1))
         append(true)
         append(Int32(-1))
     }
 
     /// A failed operation of a multi: header and `ErrorResult`.
-    package mutating func appendMultiError(_ error: ErrorCode) {
+    public mutating func appendMultiError(_ error: ErrorCode) {
         appendMultiHeader(type: OpCode.error.rawValue, error: error)
         append(error)
     }

@@ -34,7 +34,7 @@ extension EventLoop {
     /// Connects to a name or a number, trying each of its addresses in turn.
     ///
     /// `completion` is called once, never before this returns.
-    package func connect(
+    public func connect(
         host: String, port: UInt16, completion: @escaping (Result<Stream, UVError>) -> Void
     ) {
         Connector(loop: self, completion: completion).start(host: host, port: port)

@@ -2,7 +2,7 @@ internal import CUV
 internal import Glibc
 
 /// Told when the work of a loop turn is done, before its output is sent.
-package protocol TurnDelegate: AnyObject {
+public protocol TurnDelegate: AnyObject {
     /// Called after the callbacks of sockets and wake-ups, and again after those of timers: what
     /// it appends to streams goes out in the same turn.
     func turnEnded(_ loop: EventLoop)
@@ -17,7 +17,7 @@ package protocol TurnDelegate: AnyObject {
 /// The flush sends what every stream gathered in the turn with one system call per stream, which
 /// costs an eighth of a write per reply. It stands twice because timers run before the wait in
 /// libuv up to 1.44 and after it later; a flush without dirty streams costs nothing.
-package final class EventLoop {
+public final class EventLoop {
     let uv: UnsafeMutablePointer<uv_loop_t>
     /// Where every stream of this loop reads to: the bytes are consumed before the next read.
     let readBuffer: UnsafeMutablePointer<CChar>
@@ -36,10 +36,10 @@ package final class EventLoop {
     /// Streams with much idle memory in their output, and streams that wait for their peer's end.
     private var watched: [Stream] = []
 
-    package var turnDelegate: (any TurnDelegate)?
+    public var turnDelegate: (any TurnDelegate)?
 
     /// Ignores SIGPIPE for the whole process: a peer that is gone is an error of the write.
-    package init() throws(UVError) {
+    public init() throws(UVError) {
         signal(SIGPIPE, SIG_IGN)
         uv = .allocate(capacity: 1)
         let result = uv_loop_init(uv)
@@ -86,18 +86,18 @@ package final class EventLoop {
     }
 
     /// Milliseconds of the monotonic clock, read once per turn.
-    package var nowMilliseconds: UInt64 { uv_now(uv) }
+    public var nowMilliseconds: UInt64 { uv_now(uv) }
 
     /// Reads the clock again, after work that took long.
-    package func refreshNow() { uv_update_time(uv) }
+    public func refreshNow() { uv_update_time(uv) }
 
     /// Runs turns until `stop()`.
-    package func run() {
+    public func run() {
         withExtendedLifetime(self) { _ = uv_run(uv, UV_RUN_DEFAULT) }
     }
 
     /// Ends `run()` with the current turn; only from the loop's thread.
-    package func stop() { uv_stop(uv) }
+    public func stop() { uv_stop(uv) }
 
     // MARK: The end of a turn
 

@@ -6,12 +6,12 @@ internal import Glibc
 /// It keeps its own socket and only lets libuv watch it: libuv would close connections silently
 /// when the process is out of descriptors, and asks the kernel for each peer's address again.
 /// The handle owns this object until it is closed.
-package final class Listener {
+public final class Listener {
     /// What the kernel reported while accepting. `EMFILE` and `ENFILE`: a connection was closed
     /// because no descriptor is left for it.
-    package var onError: ((UVError) -> Void)?
+    public var onError: ((UVError) -> Void)?
     /// Where it listens; a port 0 that was asked for is replaced by the one the kernel chose.
-    package let address: SocketAddress
+    public let address: SocketAddress
 
     private let loop: EventLoop
     private let descriptor: Int32
@@ -27,10 +27,10 @@ package final class Listener {
     /// The wait after an error that the next call would only repeat.
     private static let retryMilliseconds: UInt64 = 100
 
-    package var port: UInt16 { address.port }
+    public var port: UInt16 { address.port }
 
     /// Listens on `host` (a name or a number; nil: every address, IPv6 and IPv4, as Java does).
-    package init(
+    public init(
         loop: EventLoop, host: String?, port: UInt16, backlog: Int32,
         accept: @escaping (Stream) -> Void
     ) throws(UVError) {
@@ -192,7 +192,7 @@ package final class Listener {
     // MARK: Closing
 
     /// Accepts no more; connections that were accepted live on.
-    package func close() {
+    public func close() {
         guard !isClosing else { return }
         isClosing = true
         retry.close()

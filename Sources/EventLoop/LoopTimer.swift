@@ -1,14 +1,14 @@
 internal import CUV
 
 /// Calls a handler after a while, on the loop's thread. Ends with its last reference.
-package final class LoopTimer {
+public final class LoopTimer {
     private let loop: EventLoop
     private let uv = UnsafeMutablePointer<uv_timer_t>.allocate(capacity: 1)
     private var handler: (() -> Void)?
     private var repeats = false
     private var isClosed = false
 
-    package init(loop: EventLoop) {
+    public init(loop: EventLoop) {
         self.loop = loop
         uv_timer_init(loop.uv, uv)
         uv.pointee.data = Unmanaged.passUnretained(self).toOpaque()
@@ -17,7 +17,7 @@ package final class LoopTimer {
     deinit { close() }
 
     /// Starts, or starts again; a pending call is replaced. Counts from the turn's `now`.
-    package func start(
+    public func start(
         afterMilliseconds delay: UInt64, repeatMilliseconds: UInt64 = 0,
         _ handler: @escaping () -> Void
     ) {
@@ -40,14 +40,14 @@ package final class LoopTimer {
     }
 
     /// Cancels what is pending; it can be started again.
-    package func stop() {
+    public func stop() {
         guard !isClosed else { return }
         uv_timer_stop(uv)
         handler = nil
     }
 
     /// Cancels what is pending for good.
-    package func close() {
+    public func close() {
         guard !isClosed else { return }
         isClosed = true
         handler = nil

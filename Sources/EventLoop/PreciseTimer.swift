@@ -3,14 +3,14 @@ internal import Glibc
 
 /// A timer of the kernel's, for those who count in microseconds: libuv's own timers count whole
 /// milliseconds, and cost nothing where that will do. Ends with its last reference.
-package final class PreciseTimer {
+public final class PreciseTimer {
     private let loop: EventLoop
     private let descriptor: Int32
     private let uv = UnsafeMutablePointer<uv_poll_t>.allocate(capacity: 1)
     private var handler: (() -> Void)?
     private var isClosed = false
 
-    package init(loop: EventLoop) throws(UVError) {
+    public init(loop: EventLoop) throws(UVError) {
         self.loop = loop
         descriptor = timerfd_create(CLOCK_MONOTONIC, Int32(TFD_NONBLOCK | TFD_CLOEXEC))
         let result = descriptor < 0 ? -errno : uv_poll_init(loop.uv, uv, descriptor)
@@ -31,7 +31,7 @@ package final class PreciseTimer {
     deinit { close() }
 
     /// Calls the handler once; a pending call is replaced.
-    package func start(afterNanoseconds delay: UInt64, _ handler: @escaping () -> Void) {
+    public func start(afterNanoseconds delay: UInt64, _ handler: @escaping () -> Void) {
         guard !isClosed else { return }
         self.handler = handler
         var time = itimerspec()
@@ -50,7 +50,7 @@ package final class PreciseTimer {
         handler?()
     }
 
-    package func close() {
+    public func close() {
         guard !isClosed else { return }
         isClosed = true
         handler = nil

@@ -2,12 +2,12 @@ internal import CUV
 
 /// Calls a handler on the loop's thread when the process gets a signal. Ends with its last
 /// reference.
-package final class SignalWatcher {
+public final class SignalWatcher {
     private let loop: EventLoop
     private let uv = UnsafeMutablePointer<uv_signal_t>.allocate(capacity: 1)
     private var handler: (() -> Void)?
 
-    package init(
+    public init(
         loop: EventLoop, signal: Int32, handler: @escaping () -> Void
     ) throws(UVError) {
         self.loop = loop
@@ -33,7 +33,7 @@ package final class SignalWatcher {
 
     deinit { close() }
 
-    package func close() {
+    public func close() {
         guard handler != nil else { return }
         handler = nil
         uv_close(UnsafeMutableRawPointer(uv).assumingMemoryBound(to: uv_handle_t.self)) {

@@ -2,12 +2,12 @@ internal import CUV
 internal import Glibc
 
 /// The address of a TCP endpoint. An IPv4 address mapped into IPv6 counts as the IPv4 address.
-package struct SocketAddress: Hashable, Sendable {
+public struct SocketAddress: Hashable, Sendable {
     /// The 16 address bytes as two big-endian numbers; IPv4 uses the last four.
     private let high: UInt64
     private let low: UInt64
-    package let port: UInt16
-    package let isIPv6: Bool
+    public let port: UInt16
+    public let isIPv6: Bool
 
     private init(high: UInt64, low: UInt64, port: UInt16) {
         self.high = high
@@ -40,7 +40,7 @@ package struct SocketAddress: Hashable, Sendable {
     }
 
     /// The raw address, 4 or 16 bytes: what limits per address count by.
-    package var bytes: [UInt8] {
+    public var bytes: [UInt8] {
         isIPv6 ? Self.bytes(of: high) + Self.bytes(of: low) : Array(Self.bytes(of: low)[4...])
     }
 
@@ -49,7 +49,7 @@ package struct SocketAddress: Hashable, Sendable {
     }
 
     /// The address as Java writes it: dotted IPv4, or eight IPv6 groups without abbreviation.
-    package var host: String {
+    public var host: String {
         guard isIPv6 else { return bytes.map { String($0) }.joined(separator: ".") }
         let groups = [high, low].flatMap { word in
             (0..<4).map { String(UInt16(truncatingIfNeeded: word >> (48 - 16 * $0)), radix: 16) }
@@ -60,5 +60,5 @@ package struct SocketAddress: Hashable, Sendable {
 
 extension SocketAddress: CustomStringConvertible {
     /// As Java's `InetSocketAddress` prints it in Apache ZooKeeper's answers and logs.
-    package var description: String { isIPv6 ? "/[\(host)]:\(port)" : "/\(host):\(port)" }
+    public var description: String { isIPv6 ? "/[\(host)]:\(port)" : "/\(host):\(port)" }
 }

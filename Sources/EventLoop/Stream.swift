@@ -1,10 +1,10 @@
 internal import CUV
 internal import Glibc
-package import Jute
+public import Jute
 
 /// What a connection tells its owner. Every call comes on the loop's thread; closing the stream
 /// inside any of them is allowed.
-package protocol StreamDelegate: AnyObject {
+public protocol StreamDelegate: AnyObject {
     /// Bytes arrived; they are valid during the call only.
     func stream(_ stream: Stream, received bytes: Span<UInt8>)
 
@@ -24,7 +24,7 @@ package protocol StreamDelegate: AnyObject {
 /// The handle inside libuv owns this object from its creation until the close callback, so that
 /// no callback can meet a freed one; whoever opens a stream must see to it that it is closed. The
 /// delegate is held strongly until `streamClosed`, which ends a cycle between the two.
-package final class Stream {
+public final class Stream {
     /// How far the connection is on its way to the end; it never goes back.
     private enum Phase: Comparable {
         case open
@@ -36,11 +36,11 @@ package final class Stream {
         case closing
     }
 
-    package var delegate: (any StreamDelegate)?
-    package let peer: SocketAddress
+    public var delegate: (any StreamDelegate)?
+    public let peer: SocketAddress
 
     /// What is to be sent. Append, then call `markDirty()`.
-    package var output = ByteBuffer()
+    public var output = ByteBuffer()
 
     let loop: EventLoop
     private let tcp: UnsafeMutablePointer<uv_tcp_t>
@@ -132,23 +132,23 @@ package final class Stream {
     }
 
     /// Sends small segments at once. On from the start.
-    package func setNoDelay(_ isOn: Bool) { uv_tcp_nodelay(tcp, isOn ? 1 : 0) }
+    public func setNoDelay(_ isOn: Bool) { uv_tcp_nodelay(tcp, isOn ? 1 : 0) }
 
     /// Lets the kernel probe a silent peer after `delaySeconds`; nil turns that off.
-    package func setKeepAlive(delaySeconds: UInt32?) {
+    public func setKeepAlive(delaySeconds: UInt32?) {
         uv_tcp_keepalive(tcp, delaySeconds == nil ? 0 : 1, delaySeconds ?? 0)
     }
 
     // MARK: Reading
 
     /// Starts or resumes reading.
-    package func startReading() {
+    public func startReading() {
         guard phase == .open, !hasEnded else { return }
         read()
     }
 
     /// Leaves further bytes with the kernel, whose window then slows the peer down.
-    package func pauseReading() {
+    public func pauseReading() {
         guard phase < .lingering else { return }
         uv_read_stop(uvStream)
     }
@@ -192,11 +192,11 @@ package final class Stream {
     // MARK: Writing
 
     /// What was appended and is not yet with the kernel.
-    package var unsentBytes: Int { output.count + tcp.pointee.write_queue_size }
+    public var unsentBytes: Int { output.count + tcp.pointee.write_queue_size }
 
     /// Sends the output at the end of this loop turn.
     @inline(__always)
-    package func markDirty() {
+    public func markDirty() {
         guard !isDirty, phase < .lingering else { return }
         isDirty = true
         loop.addDirty(self)
@@ -204,7 +204,7 @@ package final class Stream {
 
     /// Asks for `streamDrained` once all that was appended is with the kernel, also when it takes
     /// everything at once.
-    package func notifyWhenDrained() {
+    public func notifyWhenDrained() {
         owesDrained = true
         markDirty()
     }
@@ -289,10 +289,10 @@ package final class Stream {
     // MARK: Closing
 
     /// The stream is on its way to the end; what is appended now may not be sent.
-    package var isClosing: Bool { phase > .open }
+    public var isClosing: Bool { phase > .open }
 
     /// Closes at once and drops the output. `streamClosed` follows in a later callback.
-    package func close() {
+    public func close() {
         guard phase < .closing else { return }
         phase = .closing
         output.removeAll(keepingAtMost: 0)
@@ -311,7 +311,7 @@ package final class Stream {
     }
 
     /// Sends what is queued, then FIN, then closes; reading stops at once.
-    package func closeAfterFlush() {
+    public func closeAfterFlush() {
         guard phase == .open else { return }
         if hasEnded, output.isEmpty, write == nil { return close() }
         uv_read_stop(uvStream)

@@ -1,18 +1,18 @@
 internal import CUV
 
 /// Why libuv refused something: a negative error number, such as that of `ECONNRESET`.
-package struct UVError: Error, Equatable, CustomStringConvertible {
-    package let code: Int32
+public struct UVError: Error, Equatable, CustomStringConvertible {
+    public let code: Int32
 
-    package init(code: Int32) { self.code = code }
+    public init(code: Int32) { self.code = code }
 
     /// The symbol, such as `ECONNRESET`.
-    package var name: String { String(cString: uv_err_name(code)) }
+    public var name: String { String(cString: uv_err_name(code)) }
 
     /// The sentence, such as `connection reset by peer`.
-    package var message: String { String(cString: uv_strerror(code)) }
+    public var message: String { String(cString: uv_strerror(code)) }
 
-    package var description: String { "\(name): \(message)" }
+    public var description: String { "\(name): \(message)" }
 
     /// The error that a system call left in `errno`; libuv's numbers are the negated ones.
     static func fromErrno(_ number: Int32) -> UVError { UVError(code: -number) }

@@ -8,14 +8,14 @@ internal import Synchronization
 ///
 /// `@unchecked Sendable`: other threads only reach `signal()`, which touches libuv under the lock
 /// and only while the handle is open; the rest belongs to the loop's thread.
-package final class WakeUp: @unchecked Sendable {
+public final class WakeUp: @unchecked Sendable {
     private let uv = UnsafeMutablePointer<uv_async_t>.allocate(capacity: 1)
     private let isOpen = Mutex(true)
     /// Let go by the loop's own thread: the last reference to this object may fall on another.
     private var loop: EventLoop?
     private var handler: (() -> Void)?
 
-    package init(loop: EventLoop, handler: @escaping () -> Void) throws(UVError) {
+    public init(loop: EventLoop, handler: @escaping () -> Void) throws(UVError) {
         self.loop = loop
         self.handler = handler
         let result = uv_async_init(loop.uv, uv) { handle in
@@ -29,14 +29,14 @@ package final class WakeUp: @unchecked Sendable {
     deinit { uv.deallocate() }
 
     /// Wakes the loop; from any thread. Does nothing after `close()`.
-    package func signal() {
+    public func signal() {
         isOpen.withLock { isOpen in
             if isOpen { _ = uv_async_send(uv) }
         }
     }
 
     /// Ends the calls; from the loop's thread.
-    package func close() {
+    public func close() {
         let wasOpen = isOpen.withLock { isOpen in
             defer { isOpen = false }
             return isOpen

@@ -1,15 +1,18 @@
-import Glibc
+public import Glibc
 
 /// Growable bytes with one owner: what is written to sockets and files is gathered here.
 ///
 /// Holds no memory while it is empty and was never reserved. Appending never zero-fills and never
 /// checks for uniqueness. Multi-byte integers are big-endian, as everything in ZooKeeper.
-package struct ByteBuffer: ~Copyable {
-    private var base: UnsafeMutableRawPointer?
-    package private(set) var capacity: Int
-    package private(set) var count = 0
+public struct ByteBuffer: ~Copyable {
+    @usableFromInline var base: UnsafeMutableRawPointer?
+    public internal(set) var capacity: Int
+    @usableFromInline var size = 0
 
-    package init(capacity: Int = 0) {
+    /// The bytes so far.
+    @inlinable public var count: Int { @inline(__always) get { size } }
+
+    public init(capacity: Int = 0) {
         self.capacity = capacity
         base = capacity == 0 ? nil : Self.allocate(capacity)
     }
@@ -17,7 +20,7 @@ package struct ByteBuffer: ~Copyable {
     deinit { free(base) }
 
     /// Only where there is capacity.
-    private var memory: UnsafeMutableRawPointer {
+    @usableFromInline var memory: UnsafeMutableRawPointer {
         @inline(__always) get { base.unsafelyUnwrapped }
     }
 
@@ -26,14 +29,14 @@ package struct ByteBuffer: ~Copyable {
         return memory
     }
 
-    package var isEmpty: Bool { @inline(__always) get { count == 0 } }
+    @inlinable public var isEmpty: Bool { @inline(__always) get { count == 0 } }
 
     /// The bytes; valid until the next change.
-    package var bytes: UnsafeRawBufferPointer {
+    @inlinable public var bytes: UnsafeRawBufferPointer {
         @inline(__always) get { UnsafeRawBufferPointer(start: base, count: count) }
     }
 
-    package var span: Span<UInt8> {
+    @inlinable public var span: Span<UInt8> {
         @inline(__always) @_lifetime(borrow self) get {
             let bytes = UnsafeRawBufferPointer(start: base, count: count)
             return _overrideLifetime(Span(_unsafeBytes: bytes), borrowing: self)
@@ -42,20 +45,20 @@ package struct ByteBuffer: ~Copyable {
 
     /// Makes room for `additional` bytes behind the last one and returns where they start; they
     /// count once `advance(by:)` says so.
-    @inline(__always)
-    package mutating func reserve(_ additional: Int) -> UnsafeMutableRawPointer {
+    @inlinable @inline(__always)
+    public mutating func reserve(_ additional: Int) -> UnsafeMutableRawPointer {
         if count &+ additional > capacity { grow(by: additional) }
         return memory + count
     }
 
-    @inline(__always)
-    package mutating func advance(by written: Int) {
+    @inlinable @inline(__always)
+    public mutating func advance(by written: Int) {
         assert(count + written <= capacity, "only reserved room can be filled")
-        count &+= written
+        size &+= written
     }
 
     @inline(never)
-    private mutating func grow(by additional: Int) {
+    @usableFromInline mutating func grow(by additional: Int) {
         let wanted = max(64, (count + additional) * 2)
         guard let larger = realloc(base, wanted) else {
             fatalError("out of memory for \(wanted) bytes")
@@ -65,12 +68,12 @@ package struct ByteBuffer: ~Copyable {
     }
 
     /// Forgets the bytes and keeps the memory.
-    @inline(__always)
-    package mutating func removeAll() { count = 0 }
+    @inlinable @inline(__always)
+    public mutating func removeAll() { size = 0 }
 
     /// Forgets the bytes, and gives the memory back if it is more than `limit` bytes.
-    package mutating func removeAll(keepingAtMost limit: Int) {
-        count = 0
+    public mutating func removeAll(keepingAtMost limit: Int) {
+        size = 0
         if capacity > limit {
             free(base)
             base = nil
@@ -79,22 +82,22 @@ package struct ByteBuffer: ~Copyable {
     }
 
     /// Forgets the first `removed` bytes; the rest moves to the front.
-    package mutating func removeFirst(_ removed: Int) {
+    public mutating func removeFirst(_ removed: Int) {
         precondition(removed >= 0 && removed <= count, "only what is there can go")
         guard removed > 0 else { return }
         memmove(memory, memory + removed, count - removed)
-        count -= removed
+        size -= removed
     }
 
     /// Forgets everything from `end` on.
-    @inline(__always)
-    package mutating func truncate(to end: Int) {
+    @inlinable @inline(__always)
+    public mutating func truncate(to end: Int) {
         precondition(end >= 0 && end <= count, "truncating never adds bytes")
-        count = end
+        size = end
     }
 
     /// Takes the contents and leaves an empty buffer.
-    package mutating func take() -> ByteBuffer {
+    public mutating func take() -> ByteBuffer {
         var other = ByteBuffer()
         swap(&self, &other)
         return other
@@ -102,45 +105,45 @@ package struct ByteBuffer: ~Copyable {
 
     // MARK: Appending
 
-    @inline(__always)
-    package mutating func append<T: FixedWidthInteger>(_ value: T) {
-        let size = MemoryLayout<T>.size
-        reserve(size).storeBytes(of: value.bigEndian, as: T.self)
-        count &+= size
+    @inlinable @inline(__always)
+    public mutating func append<T: FixedWidthInteger>(_ value: T) {
+        let width = MemoryLayout<T>.size
+        reserve(width).storeBytes(of: value.bigEndian, as: T.self)
+        size &+= width
     }
 
-    @inline(__always)
-    package mutating func append(_ bytes: UnsafeRawBufferPointer) {
+    @inlinable @inline(__always)
+    public mutating func append(_ bytes: UnsafeRawBufferPointer) {
         guard let start = bytes.baseAddress, bytes.count > 0 else { return }
         memcpy(reserve(bytes.count), start, bytes.count)
-        count &+= bytes.count
+        size &+= bytes.count
     }
 
-    @inline(__always)
-    package mutating func append(_ bytes: Span<UInt8>) {
+    @inlinable @inline(__always)
+    public mutating func append(_ bytes: Span<UInt8>) {
         bytes.withUnsafeBytes { append($0) }
     }
 
-    package mutating func append(_ bytes: [UInt8]) {
+    public mutating func append(_ bytes: [UInt8]) {
         bytes.withUnsafeBytes { append($0) }
     }
 
-    package mutating func append(utf8 text: String) {
+    public mutating func append(utf8 text: String) {
         var text = text
         text.withUTF8 { append(UnsafeRawBufferPointer($0)) }
     }
 
     /// Writes over an integer that was appended before.
-    @inline(__always)
-    package mutating func overwrite<T: FixedWidthInteger>(_ value: T, at offset: Int) {
+    @inlinable @inline(__always)
+    public mutating func overwrite<T: FixedWidthInteger>(_ value: T, at offset: Int) {
         precondition(
             offset >= 0 && offset &+ MemoryLayout<T>.size <= count, "only written bytes are replaced")
         (memory + offset).storeBytes(of: value.bigEndian, as: T.self)
     }
 
     /// Reads an integer that was appended before.
-    @inline(__always)
-    package func load<T: FixedWidthInteger>(_: T.Type, at offset: Int) -> T {
+    @inlinable @inline(__always)
+    public func load<T: FixedWidthInteger>(_: T.Type, at offset: Int) -> T {
         precondition(
             offset >= 0 && offset &+ MemoryLayout<T>.size <= count, "only written bytes are read")
         return T(bigEndian: (memory + offset).loadUnaligned(as: T.self))

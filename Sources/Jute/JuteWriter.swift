@@ -1,48 +1,48 @@
-package import Vocabulary
+public import Vocabulary
 
 /// The jute types, written field by field behind what a buffer holds already.
 extension ByteBuffer {
-    @inline(__always)
-    package mutating func append(_ value: Bool) { append(value ? UInt8(1) : UInt8(0)) }
+    @inlinable @inline(__always)
+    public mutating func append(_ value: Bool) { append(value ? UInt8(1) : UInt8(0)) }
 
-    @inline(__always)
-    package mutating func append(_ zxid: Zxid) { append(zxid.rawValue) }
+    @inlinable @inline(__always)
+    public mutating func append(_ zxid: Zxid) { append(zxid.rawValue) }
 
-    @inline(__always)
-    package mutating func append(_ id: SessionID) { append(id.rawValue) }
+    @inlinable @inline(__always)
+    public mutating func append(_ id: SessionID) { append(id.rawValue) }
 
-    @inline(__always)
-    package mutating func append(_ error: ErrorCode) { append(error.rawValue) }
+    @inlinable @inline(__always)
+    public mutating func append(_ error: ErrorCode) { append(error.rawValue) }
 
-    @inline(__always)
-    package mutating func append(_ op: OpCode) { append(op.rawValue) }
+    @inlinable @inline(__always)
+    public mutating func append(_ op: OpCode) { append(op.rawValue) }
 
     /// A `buffer` or `ustring`: length and bytes.
-    @inline(__always)
-    package mutating func appendField(_ bytes: UnsafeRawBufferPointer) {
+    @inlinable @inline(__always)
+    public mutating func appendField(_ bytes: UnsafeRawBufferPointer) {
         append(Int32(truncatingIfNeeded: bytes.count))
         append(bytes)
     }
 
     /// A `buffer` or `ustring`: length and bytes.
-    @inline(__always)
-    package mutating func appendField(_ bytes: Span<UInt8>) {
+    @inlinable @inline(__always)
+    public mutating func appendField(_ bytes: Span<UInt8>) {
         append(Int32(truncatingIfNeeded: bytes.count))
         append(bytes)
     }
 
     /// A `ustring`.
-    package mutating func appendField(_ text: String) {
+    public mutating func appendField(_ text: String) {
         var text = text
         text.withUTF8 { appendField(UnsafeRawBufferPointer($0)) }
     }
 
     /// A null `buffer`, `ustring` or vector.
-    @inline(__always)
-    package mutating func appendNull() { append(Int32(-1)) }
+    @inlinable @inline(__always)
+    public mutating func appendNull() { append(Int32(-1)) }
 
     /// A `vector<ACL>`.
-    package mutating func append(_ list: [ACL]) {
+    public mutating func append(_ list: [ACL]) {
         append(Int32(truncatingIfNeeded: list.count))
         for entry in list {
             append(entry.permissions.rawValue)
@@ -52,8 +52,8 @@ extension ByteBuffer {
     }
 
     /// A client's `Stat`: 68 bytes.
-    @inline(__always)
-    package mutating func append(_ stat: Stat) {
+    @inlinable @inline(__always)
+    public mutating func append(_ stat: Stat) {
         append(stat.czxid)
         append(stat.mzxid)
         append(stat.ctime)
@@ -68,7 +68,7 @@ extension ByteBuffer {
     }
 
     /// A `StatPersisted`: 60 bytes.
-    package mutating func append(_ stat: StatPersisted) {
+    public mutating func append(_ stat: StatPersisted) {
         append(stat.czxid)
         append(stat.mzxid)
         append(stat.ctime)
@@ -84,7 +84,7 @@ extension ByteBuffer {
 extension JuteReader {
     /// A `vector<ACL>`: nil when it is null.
     @_lifetime(self: copy self)
-    package mutating func readACLs() throws(JuteError) -> [ACL]? {
+    public mutating func readACLs() throws(JuteError) -> [ACL]? {
         guard let count = try readCount() else { return nil }
         var list: [ACL] = []
         for _ in 0..<count {
@@ -97,8 +97,8 @@ extension JuteReader {
     /// The bytes of a `vector<ACL>`, count included, checked to be one. A null vector's bytes are
     /// the null.
     @_lifetime(copy self)
-    @inline(__always)
-    package mutating func takeACLBytes() throws(JuteError) -> Span<UInt8> {
+    @inlinable @inline(__always)
+    public mutating func takeACLBytes() throws(JuteError) -> Span<UInt8> {
         let whole = rest
         let count = try readCount() ?? 0
         for _ in 0..<count {
@@ -111,7 +111,7 @@ extension JuteReader {
 
     /// A client's `Stat`.
     @_lifetime(self: copy self)
-    package mutating func readStat() throws(JuteError) -> Stat {
+    public mutating func readStat() throws(JuteError) -> Stat {
         Stat(
             czxid: Zxid(rawValue: try readLong()), mzxid: Zxid(rawValue: try readLong()),
             ctime: try readLong(), mtime: try readLong(), version: try readInt(),
@@ -122,7 +122,7 @@ extension JuteReader {
 
     /// A `StatPersisted`.
     @_lifetime(self: copy self)
-    package mutating func readStatPersisted() throws(JuteError) -> StatPersisted {
+    public mutating func readStatPersisted() throws(JuteError) -> StatPersisted {
         StatPersisted(
             czxid: Zxid(rawValue: try readLong()), mzxid: Zxid(rawValue: try readLong()),
             ctime: try readLong(), mtime: try readLong(), version: try readInt(),

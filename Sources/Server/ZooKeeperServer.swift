@@ -1,4 +1,4 @@
-import ClientProtocol
+package import ClientProtocol
 package import Configuration
 import DequeModule
 package import EventLoop
@@ -8,9 +8,9 @@ package import Logging
 import Storage
 import SystemPackage
 import Transactions
-import Vocabulary
+package import Vocabulary
 import Zab
-import Znodes
+package import Znodes
 
 /// A standalone server: the loop's thread owns everything here, and nothing here blocks.
 ///
@@ -159,9 +159,11 @@ package final class ZooKeeperServer: TurnDelegate {
         try finishRecovery(report)
     }
 
-    /// Lets the wake-up find the server that does not exist yet when it is made.
+    /// Lets the wake-up find the server that does not exist yet when it is made. Not weak: a weak
+    /// reference makes every retain of the server, on every request, three times as long, and the
+    /// server lives as long as its loop.
     private final class WakeUpCall {
-        weak var server: ZooKeeperServer?
+        unowned(unsafe) var server: ZooKeeperServer?
     }
 
     private func finishRecovery(_ report: RecoveryReport) throws(StartError) {
@@ -618,7 +620,7 @@ package final class ZooKeeperServer: TurnDelegate {
 }
 
 extension ZooKeeperServer: WatchSink {
-    func deliver(
+    package func deliver(
         _ type: WatchEventType, path: UnsafeRawBufferPointer, zxid: Zxid, acl: Access,
         to watchers: [WatcherID]
     ) {

@@ -3,30 +3,30 @@ import CZlib
 /// The running checksum of txn records and snapshots.
 ///
 /// Source: ZooKeeper, `FileTxnLog`, `SnapStream`: `java.util.zip.Adler32`, zero-extended to a long.
-package struct Adler32: Sendable {
+public struct Adler32: Sendable {
     private var state: uLong = 1
 
-    package init() {}
+    public init() {}
 
     /// The sum so far as the `long` that stands in files.
-    package var value: Int64 { Int64(UInt32(truncatingIfNeeded: state)) }
+    public var value: Int64 { Int64(UInt32(truncatingIfNeeded: state)) }
 
-    package mutating func update(_ bytes: UnsafeRawBufferPointer) {
+    public mutating func update(_ bytes: UnsafeRawBufferPointer) {
         guard let start = bytes.baseAddress else { return }
         state = adler32_z(state, start.assumingMemoryBound(to: UInt8.self), bytes.count)
     }
 
-    package mutating func update(_ bytes: Span<UInt8>) {
+    public mutating func update(_ bytes: Span<UInt8>) {
         bytes.withUnsafeBytes { update($0) }
     }
 
-    package static func of(_ bytes: UnsafeRawBufferPointer) -> Int64 {
+    public static func of(_ bytes: UnsafeRawBufferPointer) -> Int64 {
         var sum = Adler32()
         sum.update(bytes)
         return sum.value
     }
 
-    package static func of(_ bytes: Span<UInt8>) -> Int64 {
+    public static func of(_ bytes: Span<UInt8>) -> Int64 {
         bytes.withUnsafeBytes { of($0) }
     }
 }
@@ -34,19 +34,19 @@ package struct Adler32: Sendable {
 /// The running checksum of node digests: zlib's CRC-32.
 ///
 /// Source: ZooKeeper, `DigestCalculator`.
-package struct CRC32: Sendable {
+public struct CRC32: Sendable {
     private var state: uLong = 0
 
-    package init() {}
+    public init() {}
 
-    package var value: UInt32 { UInt32(truncatingIfNeeded: state) }
+    public var value: UInt32 { UInt32(truncatingIfNeeded: state) }
 
-    package mutating func update(_ bytes: UnsafeRawBufferPointer) {
+    public mutating func update(_ bytes: UnsafeRawBufferPointer) {
         guard let start = bytes.baseAddress else { return }
         state = crc32_z(state, start.assumingMemoryBound(to: UInt8.self), bytes.count)
     }
 
-    package mutating func update(_ bytes: Span<UInt8>) {
+    public mutating func update(_ bytes: Span<UInt8>) {
         bytes.withUnsafeBytes { update($0) }
     }
 }

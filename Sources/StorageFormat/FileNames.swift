@@ -1,13 +1,13 @@
-package import Vocabulary
+public import Vocabulary
 
 /// How the stream inside a snapshot file is compressed.
-package enum SnapshotCompression: Sendable {
+public enum SnapshotCompression: Sendable {
     case none
     case gzip
     case snappy
 
     /// What the method adds to the name of the file.
-    package var suffix: String {
+    public var suffix: String {
         switch self {
         case .none: ""
         case .gzip: ".gz"
@@ -21,37 +21,37 @@ package enum SnapshotCompression: Sendable {
 /// Source: ZooKeeper, `Util.makeLogName`, `Util.getZxidFromName`.
 /// Deviation: a name with a further part (`log.5.bak`) is no log, because an operator who renames a
 /// file wants it out of the way.
-package struct LogFileName: Equatable, Sendable {
-    package var zxid: Zxid
+public struct LogFileName: Equatable, Sendable {
+    public var zxid: Zxid
 
-    package init(zxid: Zxid) { self.zxid = zxid }
+    public init(zxid: Zxid) { self.zxid = zxid }
 
     /// nil if `name` is not the name of a log.
-    package init?(_ name: some StringProtocol) {
+    public init?(_ name: some StringProtocol) {
         let parts = name.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
         guard parts.count == 2, parts[0].elementsEqual("log".utf8), let zxid = Zxid(hex: parts[1])
         else { return nil }
         self.zxid = zxid
     }
 
-    package var text: String { "log." + zxid.hex }
+    public var text: String { "log." + zxid.hex }
 }
 
 /// `snapshot.<zxid>`, `snapshot.<zxid>.gz` or `snapshot.<zxid>.snappy`.
 ///
 /// Source: ZooKeeper, `Util.makeSnapshotName`, `SnapStream.getStreamMode`.
 /// Deviation: other suffixes are no snapshots, as for logs.
-package struct SnapshotFileName: Equatable, Sendable {
-    package var zxid: Zxid
-    package var compression: SnapshotCompression
+public struct SnapshotFileName: Equatable, Sendable {
+    public var zxid: Zxid
+    public var compression: SnapshotCompression
 
-    package init(zxid: Zxid, compression: SnapshotCompression) {
+    public init(zxid: Zxid, compression: SnapshotCompression) {
         self.zxid = zxid
         self.compression = compression
     }
 
     /// nil if `name` is not the name of a snapshot.
-    package init?(_ name: some StringProtocol) {
+    public init?(_ name: some StringProtocol) {
         let parts = name.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
         guard parts.count == 2 || parts.count == 3, parts[0].elementsEqual("snapshot".utf8),
             let zxid = Zxid(hex: parts[1])
@@ -68,15 +68,15 @@ package struct SnapshotFileName: Equatable, Sendable {
         }
     }
 
-    package var text: String { "snapshot." + zxid.hex + compression.suffix }
+    public var text: String { "snapshot." + zxid.hex + compression.suffix }
 
     /// Where the snapshot is written before it is whole.
-    package var temporaryText: String { text + Self.temporarySuffix }
+    public var temporaryText: String { text + Self.temporarySuffix }
 
     private static let temporarySuffix = ".tmp"
 
     /// Whether `name` is that of a snapshot whose writing was interrupted.
-    package static func isTemporary(_ name: String) -> Bool {
+    public static func isTemporary(_ name: String) -> Bool {
         name.hasSuffix(temporarySuffix)
             && SnapshotFileName(name.dropLast(temporarySuffix.utf8.count)) != nil
     }

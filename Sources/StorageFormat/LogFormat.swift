@@ -1,30 +1,30 @@
-package import Jute
-package import Vocabulary
+public import Jute
+public import Vocabulary
 
 /// The bytes of a txn log: a header, then records, then zeros or nothing.
 ///
 /// Source: ZooKeeper, `FileTxnLog`, `Util.readTxnBytes`.
-package enum LogFormat {
+public enum LogFormat {
     /// "ZKLG"
-    package static let magic: Int32 = 0x5a4b_4c47
-    package static let version: Int32 = 2
-    package static let headerBytes = 16
+    public static let magic: Int32 = 0x5a4b_4c47
+    public static let version: Int32 = 2
+    public static let headerBytes = 16
     /// The checksum and the length in front of a record's txn.
-    package static let prefixBytes = 12
+    public static let prefixBytes = 12
     /// What ends a record: `B`.
-    package static let endOfRecord: UInt8 = 0x42
+    public static let endOfRecord: UInt8 = 0x42
     /// A txn is at least its header: session, cxid, zxid, time, type.
-    package static let txnBytesMin = 32
+    public static let txnBytesMin = 32
     private static let zxidOffset = 12
 
     /// `int` magic, `int` version, `long` dbid, which is always 0.
-    package static func appendHeader(to buffer: inout ByteBuffer) {
+    public static func appendHeader(to buffer: inout ByteBuffer) {
         buffer.append(magic)
         buffer.append(version)
         buffer.append(Int64(0))
     }
 
-    package static func checkHeader(_ bytes: Span<UInt8>) throws(LogDamage) {
+    public static func checkHeader(_ bytes: Span<UInt8>) throws(LogDamage) {
         guard bytes.count >= headerBytes else { throw .shortHeader(bytes: bytes.count) }
         let magic = Int32(truncatingIfNeeded: bytes.bigEndian(at: 0, bytes: 4))
         guard magic == Self.magic else { throw .notALog(magic: magic) }
@@ -33,7 +33,7 @@ package enum LogFormat {
     }
 
     /// The zxid in a txn's header; the txn has at least `txnBytesMin` bytes.
-    package static func zxid(ofTxn txn: Span<UInt8>) -> Zxid {
+    public static func zxid(ofTxn txn: Span<UInt8>) -> Zxid {
         precondition(txn.count >= txnBytesMin, "the length was checked when the record was read")
         return Zxid(rawValue: Int64(bitPattern: txn.bigEndian(at: zxidOffset, bytes: 8)))
     }
@@ -52,7 +52,7 @@ package enum LogFormat {
     ///   - limits: the longest txn.
     /// - Returns: the record, or that there is none.
     /// - Throws: the damage.
-    package static func scan(
+    public static func scan(
         _ bytes: Span<UInt8>, isLast: Bool, limits: JuteLimits
     ) throws(LogDamage) -> LogScan {
         guard bytes.count >= prefixBytes else {
@@ -80,7 +80,7 @@ package enum LogFormat {
     }
 }
 
-package enum LogScan: Equatable {
+public enum LogScan: Equatable {
     /// A whole record of `bytes` bytes; the txn is at `txn`.
     case record(txn: Range<Int>, bytes: Int)
     /// The answer needs so many bytes from the start of the record.
@@ -89,7 +89,7 @@ package enum LogScan: Equatable {
     case end(LogEnd)
 }
 
-package enum LogEnd: Equatable, Sendable {
+public enum LogEnd: Equatable, Sendable {
     /// The file ends, or its preallocated zeros begin.
     case clean
     /// A record begins and is not whole.
@@ -97,7 +97,7 @@ package enum LogEnd: Equatable, Sendable {
 }
 
 /// What no crash leaves behind: such a log must not be read past.
-package enum LogDamage: Error, Equatable, Sendable {
+public enum LogDamage: Error, Equatable, Sendable {
     case empty
     case shortHeader(bytes: Int)
     case notALog(magic: Int32)
@@ -108,7 +108,7 @@ package enum LogDamage: Error, Equatable, Sendable {
 }
 
 extension LogDamage: CustomStringConvertible {
-    package var description: String {
+    public var description: String {
         switch self {
         case .empty: "the file is empty"
         case .shortHeader(let bytes): "the header has \(bytes) of \(LogFormat.headerBytes) bytes"
@@ -127,20 +127,20 @@ extension LogDamage: CustomStringConvertible {
 /// When and how far a log grows ahead of its records, so that a flush changes no file size.
 ///
 /// Source: ZooKeeper, `FilePadding.calculateFileSizeWithPadding`.
-package struct LogPreallocation: Equatable, Sendable {
+public struct LogPreallocation: Equatable, Sendable {
     /// The step; 0 is no preallocation.
-    package let bytes: Int
+    public let bytes: Int
     /// A file grows when its end is so near.
     private static let nearBytes = 4096
 
-    package init(bytes: Int) {
+    public init(bytes: Int) {
         precondition(bytes >= 0, "the configuration has no negative sizes")
         self.bytes = bytes
     }
 
     /// The size that a file of `size` bytes must have before a record is written at `position`.
     @inline(__always)
-    package func size(forRecordAt position: Int, size: Int) -> Int {
+    public func size(forRecordAt position: Int, size: Int) -> Int {
         guard bytes > 0, position + Self.nearBytes >= size else { return size }
         if position > size { return (position + bytes) / bytes * bytes }
         return size + bytes

@@ -1,8 +1,8 @@
-package import Jute
-package import Vocabulary
+public import Jute
+public import Vocabulary
 
 /// Why what was read from disk does not make a tree.
-package enum RestoreError: Error, Equatable, Sendable {
+public enum RestoreError: Error, Equatable, Sendable {
     case parentMissing(path: String)
     case duplicateNode(path: String)
     case unknownACL(Int64)
@@ -11,7 +11,7 @@ package enum RestoreError: Error, Equatable, Sendable {
 }
 
 extension RestoreError: CustomStringConvertible {
-    package var description: String {
+    public var description: String {
         switch self {
         case .parentMissing(let path): "znode \(path) comes before its parent"
         case .duplicateNode(let path): "znode \(path) is there twice"
@@ -26,7 +26,7 @@ extension RestoreError: CustomStringConvertible {
 ///
 /// The calls come in the order of the file: sessions, ACLs, znodes, `finishSnapshot`, then txns.
 /// A database without a snapshot gets only `replay`.
-package protocol RestoreTarget: ~Copyable {
+public protocol RestoreTarget: ~Copyable {
     /// A snapshot turned out damaged: forget everything, another one follows.
     mutating func reset()
     mutating func restoreSession(_ id: SessionID, timeoutMilliseconds: Int32)

@@ -1,8 +1,8 @@
-package import Jute
+public import Jute
 import Vocabulary
 
 /// Why a snapshot cannot be used.
-package enum SnapshotDamage: Error, Equatable, Sendable {
+public enum SnapshotDamage: Error, Equatable, Sendable {
     /// The stream ends inside a field or before its seal.
     case truncated
     case notASnapshot(magic: Int32)
@@ -17,7 +17,7 @@ package enum SnapshotDamage: Error, Equatable, Sendable {
 }
 
 extension SnapshotDamage: CustomStringConvertible {
-    package var description: String {
+    public var description: String {
         switch self {
         case .truncated: "the file ends too early"
         case .notASnapshot(let magic):
@@ -38,7 +38,7 @@ extension SnapshotDamage: CustomStringConvertible {
 ///
 /// Which sections follow the znodes depends on the settings of the server that wrote the file, and
 /// nothing in the file says so: the bytes left behind the first seal tell it.
-package struct SnapshotDecoder {
+public struct SnapshotDecoder {
     private enum Phase {
         case header
         case sessionCount
@@ -55,17 +55,17 @@ package struct SnapshotDecoder {
     private var phase = Phase.header
     private var sum = Adler32()
     /// How many bytes were taken: where damage was found.
-    package private(set) var offset = 0
-    package private(set) var nodes = 0
-    package private(set) var sections = SnapshotSections()
+    public private(set) var offset = 0
+    public private(set) var nodes = 0
+    public private(set) var sections = SnapshotSections()
 
     /// More bytes behind the first seal are no sections, whatever follows.
     private static let sectionsBytesMax = 4096
 
-    package init(limits: JuteLimits) { self.limits = limits }
+    public init(limits: JuteLimits) { self.limits = limits }
 
     /// The stream was read to its end and all of it was right.
-    package var isFinished: Bool { if case .end = phase { true } else { false } }
+    public var isFinished: Bool { if case .end = phase { true } else { false } }
 
     /// Takes what is whole in `bytes`, which begin where the last call stopped.
     ///
@@ -75,7 +75,7 @@ package struct SnapshotDecoder {
     ///   - target: gets what was decoded.
     /// - Returns: how many bytes it took.
     /// - Throws: why the snapshot cannot be used.
-    package mutating func consume<Target: RestoreTarget & ~Copyable>(
+    public mutating func consume<Target: RestoreTarget & ~Copyable>(
         _ bytes: Span<UInt8>, isLast: Bool, into target: inout Target
     ) throws(SnapshotDamage) -> Int {
         var reader = JuteReader(bytes, limits: limits)

@@ -42,7 +42,7 @@ extension SnapshotSource {
     /// Writes the uncompressed stream of a snapshot in pieces of about `pieceBytes`.
     ///
     /// - Returns: how many bytes and znodes were written.
-    package func encode<E: Error>(
+    public func encode<E: Error>(
         sections: SnapshotSections, pieceBytes: Int = 1 << 20,
         to write: (UnsafeRawBufferPointer) throws(E) -> Void
     ) throws(E) -> (bytes: Int, nodes: Int) {

@@ -1,40 +1,40 @@
-package import Vocabulary
+public import Vocabulary
 
 /// The constants of a snapshot's uncompressed stream.
 ///
 ///     header | sessions | ACL map | znodes, "/" | seal | [digest, seal] | [lastProcessedZxid, seal]
 ///
 /// Source: ZooKeeper, `FileSnap`, `DataTree.serialize`, `SnapStream.sealStream`.
-package enum SnapshotFormat {
+public enum SnapshotFormat {
     /// "ZKSN"
-    package static let magic: Int32 = 0x5a4b_534e
-    package static let version: Int32 = 2
-    package static let dbid: Int64 = -1
-    package static let digestVersion: Int32 = 2
+    public static let magic: Int32 = 0x5a4b_534e
+    public static let version: Int32 = 2
+    public static let dbid: Int64 = -1
+    public static let digestVersion: Int32 = 2
     /// The path that ends the znodes, and every seal: the root itself is the empty path.
-    package static let terminator = UInt8(ascii: "/")
+    public static let terminator = UInt8(ascii: "/")
 
     /// `long` Adler-32 of everything before it, `ustring` `/`.
-    package static let sealBytes = 13
+    public static let sealBytes = 13
     /// `long` zxid, `int` version, `long` digest, seal.
-    package static let digestSectionBytes = 20 + sealBytes
+    public static let digestSectionBytes = 20 + sealBytes
     /// `long` zxid, seal.
-    package static let zxidSectionBytes = 8 + sealBytes
+    public static let zxidSectionBytes = 8 + sealBytes
 
     /// How every uncompressed snapshot ends: the path of a seal.
-    package static let lastBytes: [UInt8] = [0, 0, 0, 1, terminator]
+    public static let lastBytes: [UInt8] = [0, 0, 0, 1, terminator]
     /// A shorter uncompressed file is no snapshot.
-    package static let bytesMin = 10
-    package static let gzipMagic: [UInt8] = [0x1f, 0x8b]
+    public static let bytesMin = 10
+    public static let gzipMagic: [UInt8] = [0x1f, 0x8b]
     /// `\x82SNAPPY\0`
-    package static let snappyMagic: [UInt8] = [0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0]
+    public static let snappyMagic: [UInt8] = [0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0]
     /// The magic, `int` version, `int` compatible version.
-    package static let snappyHeaderBytes = 16
+    public static let snappyHeaderBytes = 16
 
     /// What must be at the two ends of a file that may be read; cheaper than reading it.
     ///
     /// Source: ZooKeeper, `SnapStream.isValidSnapshot`.
-    package static func isPlausible(
+    public static func isPlausible(
         _ compression: SnapshotCompression, bytes: Int, first: [UInt8], last: [UInt8]
     ) -> Bool {
         switch compression {
@@ -46,22 +46,22 @@ package enum SnapshotFormat {
 }
 
 /// The sections that may follow the znodes. ZooKeeper 3.9 with its default settings demands both.
-package struct SnapshotSections: Equatable, Sendable {
-    package struct Digest: Equatable, Sendable {
-        package var zxid: Zxid
-        package var value: UInt64
+public struct SnapshotSections: Equatable, Sendable {
+    public struct Digest: Equatable, Sendable {
+        public var zxid: Zxid
+        public var value: UInt64
 
-        package init(zxid: Zxid, value: UInt64) {
+        public init(zxid: Zxid, value: UInt64) {
             self.zxid = zxid
             self.value = value
         }
     }
 
     /// The tree's digest (version 2).
-    package var digest: Digest?
-    package var lastProcessedZxid: Zxid?
+    public var digest: Digest?
+    public var lastProcessedZxid: Zxid?
 
-    package init(digest: Digest? = nil, lastProcessedZxid: Zxid? = nil) {
+    public init(digest: Digest? = nil, lastProcessedZxid: Zxid? = nil) {
         self.digest = digest
         self.lastProcessedZxid = lastProcessedZxid
     }

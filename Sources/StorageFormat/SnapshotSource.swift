@@ -1,7 +1,7 @@
-package import Vocabulary
+public import Vocabulary
 
 /// A frozen, consistent view of the tree and the sessions, walked on the snapshot thread.
-package protocol SnapshotSource: Sendable {
+public protocol SnapshotSource: Sendable {
     /// The last txn in the view; it names the file.
     var zxid: Zxid { get }
     /// The digest of the tree at `zxid`.

@@ -1,23 +1,23 @@
-package import Jute
-package import Vocabulary
+public import Jute
+public import Vocabulary
 
 /// The first 32 bytes of every transaction, in the log and on the wire.
 ///
 /// Source: ZooKeeper, `TxnHeader`.
-package struct TxnHeader: Equatable, Sendable {
+public struct TxnHeader: Equatable, Sendable {
     /// The session that asked for the write; for internal requests the session they are about, or 0.
-    package var session: SessionID
+    public var session: SessionID
     /// The client's xid; 0 for internal requests.
-    package var cxid: Int32
-    package var zxid: Zxid
+    public var cxid: Int32
+    public var zxid: Zxid
     /// The leader's wall clock when it validated the request, in milliseconds since 1970.
-    package var time: Int64
-    package var type: OpCode
+    public var time: Int64
+    public var type: OpCode
 
-    package static let bytes = 32
+    public static let bytes = 32
 
-    @inline(__always)
-    package init(session: SessionID, cxid: Int32, zxid: Zxid, time: Int64, type: OpCode) {
+    @inlinable @inline(__always)
+    public init(session: SessionID, cxid: Int32, zxid: Zxid, time: Int64, type: OpCode) {
         self.session = session
         self.cxid = cxid
         self.zxid = zxid
@@ -25,8 +25,8 @@ package struct TxnHeader: Equatable, Sendable {
         self.type = type
     }
 
-    @inline(__always)
-    package init(reading reader: inout JuteReader) throws(TxnError) {
+    @inlinable @inline(__always)
+    public init(reading reader: inout JuteReader) throws(TxnError) {
         let number: Int32
         do throws(JuteError) {
             session = SessionID(rawValue: try reader.readLong())
@@ -43,8 +43,8 @@ package struct TxnHeader: Equatable, Sendable {
         self.type = type
     }
 
-    @inline(__always)
-    package func append(to buffer: inout ByteBuffer) {
+    @inlinable @inline(__always)
+    public func append(to buffer: inout ByteBuffer) {
         buffer.append(session)
         buffer.append(cxid)
         buffer.append(zxid)
@@ -54,7 +54,7 @@ package struct TxnHeader: Equatable, Sendable {
 }
 
 /// Why bytes are not a transaction.
-package enum TxnError: Error, Equatable {
+public enum TxnError: Error, Equatable {
     case malformed(JuteError)
     case unknownType(Int32)
     /// A transaction that may not be part of a multi.
@@ -63,7 +63,7 @@ package enum TxnError: Error, Equatable {
 
 extension OpCode {
     /// Whether transactions of this type exist.
-    package var isTransaction: Bool {
+    public var isTransaction: Bool {
         switch self {
         case .createSession, .closeSession, .error, .create, .create2, .createContainer, .createTTL,
             .delete, .deleteContainer, .setData, .reconfig, .setACL, .multi:
@@ -78,7 +78,7 @@ extension OpCode {
     }
 
     /// Whether a multi may hold transactions of this type.
-    package var isMultiTransaction: Bool {
+    public var isMultiTransaction: Bool {
         switch self {
         case .create, .create2, .createContainer, .createTTL, .delete, .deleteContainer, .setData,
             .check, .error:

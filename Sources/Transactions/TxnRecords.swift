@@ -1,25 +1,25 @@
-package import Jute
-package import Vocabulary
+public import Jute
+public import Vocabulary
 
 // What follows the header: results, never requests. Applying a record needs no decision.
 //
 // Source: ZooKeeper, `zookeeper.jute`, module `txn`.
 
 /// `create`, `create2`, `createContainer` and `createTTL`.
-package struct CreateTxn: ~Escapable {
-    package let path: Span<UInt8>
-    package let data: Span<UInt8>?
+public struct CreateTxn: ~Escapable {
+    public let path: Span<UInt8>
+    public let data: Span<UInt8>?
     /// The encoded `vector<ACL>`, count included.
-    package let aclBytes: Span<UInt8>
-    package let isEphemeral: Bool
+    public let aclBytes: Span<UInt8>
+    public let isEphemeral: Bool
     /// The parent's stored cversion after the create; -1 in logs of old servers: one more than now.
-    package let parentCVersion: Int32
+    public let parentCVersion: Int32
     /// Milliseconds; 0 unless the type is `createTTL`.
-    package let ttlMilliseconds: Int64
+    public let ttlMilliseconds: Int64
 
     @_lifetime(copy reader)
-    @inline(__always)
-    package init(reading reader: inout JuteReader, type: OpCode) throws(JuteError) {
+    @inlinable @inline(__always)
+    public init(reading reader: inout JuteReader, type: OpCode) throws(JuteError) {
         path = try reader.readBytes()
         data = try reader.readOptionalBytes()
         aclBytes = try reader.takeACLBytes()
@@ -40,8 +40,8 @@ package struct CreateTxn: ~Escapable {
     }
 
     /// Writes a record of any of the four types.
-    @inline(__always)
-    package static func append(
+    @inlinable @inline(__always)
+    public static func append(
         to buffer: inout ByteBuffer, type: OpCode, path: Span<UInt8>, data: Span<UInt8>?,
         aclBytes: Span<UInt8>, isEphemeral: Bool, parentCVersion: Int32, ttlMilliseconds: Int64
     ) {
@@ -62,36 +62,36 @@ package struct CreateTxn: ~Escapable {
 }
 
 /// `delete` and `deleteContainer`.
-package struct DeleteTxn: ~Escapable {
-    package let path: Span<UInt8>
+public struct DeleteTxn: ~Escapable {
+    public let path: Span<UInt8>
 
     @_lifetime(copy reader)
-    package init(reading reader: inout JuteReader) throws(JuteError) {
+    public init(reading reader: inout JuteReader) throws(JuteError) {
         path = try reader.readBytes()
     }
 
-    package static func append(to buffer: inout ByteBuffer, path: Span<UInt8>) {
+    public static func append(to buffer: inout ByteBuffer, path: Span<UInt8>) {
         buffer.appendField(path)
     }
 }
 
 /// `setData`, and `reconfig`, which sets the configuration node's data.
-package struct SetDataTxn: ~Escapable {
-    package let path: Span<UInt8>
-    package let data: Span<UInt8>?
+public struct SetDataTxn: ~Escapable {
+    public let path: Span<UInt8>
+    public let data: Span<UInt8>?
     /// The new version.
-    package let version: Int32
+    public let version: Int32
 
     @_lifetime(copy reader)
-    @inline(__always)
-    package init(reading reader: inout JuteReader) throws(JuteError) {
+    @inlinable @inline(__always)
+    public init(reading reader: inout JuteReader) throws(JuteError) {
         path = try reader.readBytes()
         data = try reader.readOptionalBytes()
         version = try reader.readInt()
     }
 
-    @inline(__always)
-    package static func append(
+    @inlinable @inline(__always)
+    public static func append(
         to buffer: inout ByteBuffer, path: Span<UInt8>, data: Span<UInt8>?, version: Int32
     ) {
         buffer.appendField(path)
@@ -101,21 +101,21 @@ package struct SetDataTxn: ~Escapable {
 }
 
 /// `setACL`.
-package struct SetACLTxn: ~Escapable {
-    package let path: Span<UInt8>
+public struct SetACLTxn: ~Escapable {
+    public let path: Span<UInt8>
     /// The encoded `vector<ACL>`, count included.
-    package let aclBytes: Span<UInt8>
+    public let aclBytes: Span<UInt8>
     /// The new aversion.
-    package let version: Int32
+    public let version: Int32
 
     @_lifetime(copy reader)
-    package init(reading reader: inout JuteReader) throws(JuteError) {
+    public init(reading reader: inout JuteReader) throws(JuteError) {
         path = try reader.readBytes()
         aclBytes = try reader.takeACLBytes()
         version = try reader.readInt()
     }
 
-    package static func append(
+    public static func append(
         to buffer: inout ByteBuffer, path: Span<UInt8>, aclBytes: Span<UInt8>, version: Int32
     ) {
         buffer.appendField(path)
@@ -125,47 +125,47 @@ package struct SetACLTxn: ~Escapable {
 }
 
 /// `check`, inside a multi only. It changes nothing; the leader checked it.
-package struct CheckVersionTxn: ~Escapable {
-    package let path: Span<UInt8>
+public struct CheckVersionTxn: ~Escapable {
+    public let path: Span<UInt8>
     /// The version the client expected plus one.
-    package let version: Int32
+    public let version: Int32
 
     @_lifetime(copy reader)
-    package init(reading reader: inout JuteReader) throws(JuteError) {
+    public init(reading reader: inout JuteReader) throws(JuteError) {
         path = try reader.readBytes()
         version = try reader.readInt()
     }
 
-    package static func append(to buffer: inout ByteBuffer, path: Span<UInt8>, version: Int32) {
+    public static func append(to buffer: inout ByteBuffer, path: Span<UInt8>, version: Int32) {
         buffer.appendField(path)
         buffer.append(version)
     }
 }
 
 /// The sum of all node digests after the transaction: the last 12 bytes, where the writer had one.
-package struct TxnDigest: Equatable, Sendable {
-    package var version: Int32
-    package var value: UInt64
+public struct TxnDigest: Equatable, Sendable {
+    public var version: Int32
+    public var value: UInt64
 
     /// The version that this and Apache's servers since 3.6.1 write.
-    package static let currentVersion: Int32 = 2
-    package static let bytes = 12
+    public static let currentVersion: Int32 = 2
+    public static let bytes = 12
 
-    package init(version: Int32 = currentVersion, value: UInt64) {
+    public init(version: Int32 = currentVersion, value: UInt64) {
         self.version = version
         self.value = value
     }
 
     /// The digest behind a record: nil when fewer than 12 bytes are left.
-    package init?(reading reader: inout JuteReader) {
+    public init?(reading reader: inout JuteReader) {
         guard reader.remaining >= Self.bytes, let version = try? reader.readInt(),
             let value = try? reader.readLong()
         else { return nil }
         self.init(version: version, value: UInt64(bitPattern: value))
     }
 
-    @inline(__always)
-    package func append(to buffer: inout ByteBuffer) {
+    @inlinable @inline(__always)
+    public func append(to buffer: inout ByteBuffer) {
         buffer.append(version)
         buffer.append(Int64(bitPattern: value))
     }

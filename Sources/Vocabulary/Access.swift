@@ -1,25 +1,25 @@
 /// What an ACL entry permits.
-package struct Permissions: OptionSet, Hashable, Sendable {
-    package var rawValue: Int32
+public struct Permissions: OptionSet, Hashable, Sendable {
+    public var rawValue: Int32
 
     @inlinable
-    package init(rawValue: Int32) { self.rawValue = rawValue }
+    public init(rawValue: Int32) { self.rawValue = rawValue }
 
-    package static let read = Permissions(rawValue: 1)
-    package static let write = Permissions(rawValue: 2)
-    package static let create = Permissions(rawValue: 4)
-    package static let delete = Permissions(rawValue: 8)
-    package static let admin = Permissions(rawValue: 16)
-    package static let all = Permissions(rawValue: 31)
+    public static let read = Permissions(rawValue: 1)
+    public static let write = Permissions(rawValue: 2)
+    public static let create = Permissions(rawValue: 4)
+    public static let delete = Permissions(rawValue: 8)
+    public static let admin = Permissions(rawValue: 16)
+    public static let all = Permissions(rawValue: 31)
 }
 
 /// Who somebody is, under an authentication scheme: `digest` `bob:hash`, `ip` `10.0.0.7`.
 /// A connection may have several identities.
-package struct Identity: Hashable, Sendable {
-    package var scheme: String
-    package var id: String
+public struct Identity: Hashable, Sendable {
+    public var scheme: String
+    public var id: String
 
-    package init(scheme: String, id: String) {
+    public init(scheme: String, id: String) {
         self.scheme = scheme
         self.id = id
     }
@@ -27,17 +27,17 @@ package struct Identity: Hashable, Sendable {
 
 /// One entry of an access control list. Permissions are kept as they were sent: ZooKeeper does not
 /// check their range.
-package struct ACL: Hashable, Sendable {
-    package var permissions: Permissions
-    package var scheme: String
-    package var id: String
+public struct ACL: Hashable, Sendable {
+    public var permissions: Permissions
+    public var scheme: String
+    public var id: String
 
-    package init(permissions: Permissions, scheme: String, id: String) {
+    public init(permissions: Permissions, scheme: String, id: String) {
         self.permissions = permissions
         self.scheme = scheme
         self.id = id
     }
 
     /// Everybody may do everything.
-    package static let open = ACL(permissions: .all, scheme: "world", id: "anyone")
+    public static let open = ACL(permissions: .all, scheme: "world", id: "anyone")
 }

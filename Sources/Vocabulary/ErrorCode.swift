@@ -1,36 +1,36 @@
 /// The result of a request as a client sees it. Part of the protocol: never invent values.
 ///
 /// Source: ZooKeeper, `KeeperException.Code`.
-package struct ErrorCode: Hashable, RawRepresentable, Sendable {
-    package var rawValue: Int32
+public struct ErrorCode: Hashable, RawRepresentable, Sendable {
+    public var rawValue: Int32
 
     @inlinable
-    package init(rawValue: Int32) { self.rawValue = rawValue }
+    public init(rawValue: Int32) { self.rawValue = rawValue }
 
-    package static let ok = ErrorCode(rawValue: 0)
-    package static let runtimeInconsistency = ErrorCode(rawValue: -2)
+    public static let ok = ErrorCode(rawValue: 0)
+    public static let runtimeInconsistency = ErrorCode(rawValue: -2)
     /// The request could not be decoded.
-    package static let marshallingError = ErrorCode(rawValue: -5)
-    package static let unimplemented = ErrorCode(rawValue: -6)
-    package static let badArguments = ErrorCode(rawValue: -8)
-    package static let unknownSession = ErrorCode(rawValue: -12)
-    package static let newConfigNoQuorum = ErrorCode(rawValue: -13)
-    package static let reconfigInProgress = ErrorCode(rawValue: -14)
-    package static let noNode = ErrorCode(rawValue: -101)
-    package static let noAuth = ErrorCode(rawValue: -102)
-    package static let badVersion = ErrorCode(rawValue: -103)
-    package static let noChildrenForEphemerals = ErrorCode(rawValue: -108)
-    package static let nodeExists = ErrorCode(rawValue: -110)
-    package static let notEmpty = ErrorCode(rawValue: -111)
-    package static let sessionExpired = ErrorCode(rawValue: -112)
-    package static let invalidACL = ErrorCode(rawValue: -114)
-    package static let authFailed = ErrorCode(rawValue: -115)
-    package static let sessionMoved = ErrorCode(rawValue: -118)
-    package static let notReadOnly = ErrorCode(rawValue: -119)
-    package static let ephemeralOnLocalSession = ErrorCode(rawValue: -120)
-    package static let noWatcher = ErrorCode(rawValue: -121)
-    package static let reconfigDisabled = ErrorCode(rawValue: -123)
-    package static let sessionClosedRequireAuth = ErrorCode(rawValue: -124)
-    package static let quotaExceeded = ErrorCode(rawValue: -125)
-    package static let throttledOp = ErrorCode(rawValue: -127)
+    public static let marshallingError = ErrorCode(rawValue: -5)
+    public static let unimplemented = ErrorCode(rawValue: -6)
+    public static let badArguments = ErrorCode(rawValue: -8)
+    public static let unknownSession = ErrorCode(rawValue: -12)
+    public static let newConfigNoQuorum = ErrorCode(rawValue: -13)
+    public static let reconfigInProgress = ErrorCode(rawValue: -14)
+    public static let noNode = ErrorCode(rawValue: -101)
+    public static let noAuth = ErrorCode(rawValue: -102)
+    public static let badVersion = ErrorCode(rawValue: -103)
+    public static let noChildrenForEphemerals = ErrorCode(rawValue: -108)
+    public static let nodeExists = ErrorCode(rawValue: -110)
+    public static let notEmpty = ErrorCode(rawValue: -111)
+    public static let sessionExpired = ErrorCode(rawValue: -112)
+    public static let invalidACL = ErrorCode(rawValue: -114)
+    public static let authFailed = ErrorCode(rawValue: -115)
+    public static let sessionMoved = ErrorCode(rawValue: -118)
+    public static let notReadOnly = ErrorCode(rawValue: -119)
+    public static let ephemeralOnLocalSession = ErrorCode(rawValue: -120)
+    public static let noWatcher = ErrorCode(rawValue: -121)
+    public static let reconfigDisabled = ErrorCode(rawValue: -123)
+    public static let sessionClosedRequireAuth = ErrorCode(rawValue: -124)
+    public static let quotaExceeded = ErrorCode(rawValue: -125)
+    public static let throttledOp = ErrorCode(rawValue: -127)
 }

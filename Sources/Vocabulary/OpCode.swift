@@ -1,7 +1,7 @@
 /// What a request asks for, and what a transaction does: ZooKeeper uses one number space for both.
 ///
 /// Source: ZooKeeper, `ZooDefs.OpCode`.
-package enum OpCode: Int32, Sendable {
+public enum OpCode: Int32, Sendable {
     case closeSession = -11
     case createSession = -10
     /// A transaction that records a failed write; never a request.
@@ -42,7 +42,7 @@ package enum OpCode: Int32, Sendable {
 /// The `flags` of a create request.
 ///
 /// Source: ZooKeeper, `CreateMode`.
-package enum CreateMode: Int32, Sendable {
+public enum CreateMode: Int32, Sendable {
     case persistent = 0
     case ephemeral = 1
     case persistentSequential = 2
@@ -51,9 +51,9 @@ package enum CreateMode: Int32, Sendable {
     case persistentWithTTL = 5
     case persistentSequentialWithTTL = 6
 
-    package var isEphemeral: Bool { self == .ephemeral || self == .ephemeralSequential }
-    package var isTTL: Bool { self == .persistentWithTTL || self == .persistentSequentialWithTTL }
-    package var isSequential: Bool {
+    public var isEphemeral: Bool { self == .ephemeral || self == .ephemeralSequential }
+    public var isTTL: Bool { self == .persistentWithTTL || self == .persistentSequentialWithTTL }
+    public var isSequential: Bool {
         switch self {
         case .persistentSequential, .ephemeralSequential, .persistentSequentialWithTTL: true
         case .persistent, .ephemeral, .container, .persistentWithTTL: false

@@ -2,7 +2,7 @@
 ///
 /// It reads no clock, socket, file or random source: time and completions arrive as events, and
 /// what must be done in the world leaves as effects.
-package protocol Reducer {
+public protocol Reducer {
     associatedtype Event
     associatedtype Effect
 

@@ -2,23 +2,23 @@
 ///
 /// `cversion` is twice the stored counter of creates minus the number of children, and
 /// `ephemeralOwner` is 0 for containers and TTL nodes: neither is the stored value.
-package struct Stat: Equatable, Sendable {
-    package var czxid: Zxid
-    package var mzxid: Zxid
+public struct Stat: Equatable, Sendable {
+    public var czxid: Zxid
+    public var mzxid: Zxid
     /// Milliseconds since 1970, of the leader's clock.
-    package var ctime: Int64
+    public var ctime: Int64
     /// Milliseconds since 1970, of the leader's clock.
-    package var mtime: Int64
-    package var version: Int32
-    package var cversion: Int32
-    package var aversion: Int32
-    package var ephemeralOwner: Int64
-    package var dataLength: Int32
-    package var numChildren: Int32
-    package var pzxid: Zxid
+    public var mtime: Int64
+    public var version: Int32
+    public var cversion: Int32
+    public var aversion: Int32
+    public var ephemeralOwner: Int64
+    public var dataLength: Int32
+    public var numChildren: Int32
+    public var pzxid: Zxid
 
     @inlinable
-    package init(
+    public init(
         czxid: Zxid, mzxid: Zxid, ctime: Int64, mtime: Int64, version: Int32, cversion: Int32,
         aversion: Int32, ephemeralOwner: Int64, dataLength: Int32, numChildren: Int32, pzxid: Zxid
     ) {
@@ -37,22 +37,22 @@ package struct Stat: Equatable, Sendable {
 }
 
 /// What is stored of a znode besides data and ACL: on disk, in the digest, in memory.
-package struct StatPersisted: Equatable, Sendable {
-    package var czxid: Zxid
-    package var mzxid: Zxid
+public struct StatPersisted: Equatable, Sendable {
+    public var czxid: Zxid
+    public var mzxid: Zxid
     /// Milliseconds since 1970, of the leader's clock.
-    package var ctime: Int64
+    public var ctime: Int64
     /// Milliseconds since 1970, of the leader's clock.
-    package var mtime: Int64
-    package var version: Int32
+    public var mtime: Int64
+    public var version: Int32
     /// The number of creates below the znode so far; deletes do not count.
-    package var cversion: Int32
-    package var aversion: Int32
-    package var owner: Owner
-    package var pzxid: Zxid
+    public var cversion: Int32
+    public var aversion: Int32
+    public var owner: Owner
+    public var pzxid: Zxid
 
     @inlinable
-    package init(
+    public init(
         czxid: Zxid = .zero, mzxid: Zxid = .zero, ctime: Int64 = 0, mtime: Int64 = 0,
         version: Int32 = 0, cversion: Int32 = 0, aversion: Int32 = 0,
         owner: Owner = .persistent, pzxid: Zxid = .zero
@@ -68,36 +68,36 @@ package struct StatPersisted: Equatable, Sendable {
         self.pzxid = pzxid
     }
 
-    package static let bytes = 60
+    public static let bytes = 60
 }
 
 /// The stored `ephemeralOwner`: who keeps a znode alive, or which rule removes it.
 ///
 /// Source: ZooKeeper, `EphemeralType`.
-package struct Owner: Hashable, RawRepresentable, Sendable {
-    package var rawValue: Int64
+public struct Owner: Hashable, RawRepresentable, Sendable {
+    public var rawValue: Int64
 
     @inlinable
-    package init(rawValue: Int64) { self.rawValue = rawValue }
+    public init(rawValue: Int64) { self.rawValue = rawValue }
 
-    package static let persistent = Owner(rawValue: 0)
-    package static let container = Owner(rawValue: .min)
+    public static let persistent = Owner(rawValue: 0)
+    public static let container = Owner(rawValue: .min)
     /// The longest TTL that fits, in milliseconds.
-    package static let ttlMillisecondsMax: Int64 = 0xff_ffff_ffff
+    public static let ttlMillisecondsMax: Int64 = 0xff_ffff_ffff
     private static let ttlMark: UInt64 = 0xff00_0000_0000_0000
 
     /// A znode that is removed when it was not modified for so long and has no children.
     ///
     /// - Parameter ttlMilliseconds: 1 to `ttlMillisecondsMax`.
-    package static func ttl(_ ttlMilliseconds: Int64) -> Owner {
+    public static func ttl(_ ttlMilliseconds: Int64) -> Owner {
         precondition(
             (1...ttlMillisecondsMax).contains(ttlMilliseconds), "the range is checked at the edge")
         return Owner(rawValue: Int64(bitPattern: ttlMark | UInt64(ttlMilliseconds)))
     }
 
-    package static func session(_ id: SessionID) -> Owner { Owner(rawValue: id.rawValue) }
+    public static func session(_ id: SessionID) -> Owner { Owner(rawValue: id.rawValue) }
 
-    package enum Kind: Equatable {
+    public enum Kind: Equatable {
         case persistent
         case container
         /// Milliseconds.
@@ -105,7 +105,7 @@ package struct Owner: Hashable, RawRepresentable, Sendable {
         case ephemeral(SessionID)
     }
 
-    package var kind: Kind {
+    public var kind: Kind {
         switch rawValue {
         case 0: return .persistent
         case .min: return .container
@@ -121,7 +121,7 @@ package struct Owner: Hashable, RawRepresentable, Sendable {
 
     /// The session of an ephemeral znode.
     @inlinable
-    package var session: SessionID? {
+    public var session: SessionID? {
         if rawValue == 0 { return nil }
         if case .ephemeral(let id) = kind { return id }
         return nil

@@ -1,11 +1,11 @@
 import ClientProtocol
 import Jute
-package import Vocabulary
+public import Vocabulary
 
 /// Who may do what, and which lists are lists at all.
 ///
 /// Source: ZooKeeper, `ZooKeeperServer.checkACL`, `PrepRequestProcessor.fixupACL`.
-package enum AccessControl {
+public enum AccessControl {
     /// Whether some entry grants one of `permissions` to one of `identities`.
     static func permits(
         _ list: [ACL], _ permissions: Permissions, to identities: [Identity]
@@ -109,7 +109,7 @@ package enum AccessControl {
     }
 
     /// What a client without ADMIN sees of a list: the hashes of `digest` entries are masked.
-    package static func masked(_ list: [ACL]) -> [ACL] {
+    public static func masked(_ list: [ACL]) -> [ACL] {
         list.map { entry in
             guard entry.scheme == "digest", let colon = entry.id.firstIndex(of: ":") else {
                 return entry

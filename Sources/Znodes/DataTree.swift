@@ -1,6 +1,6 @@
 internal import Glibc
-package import Jute
-package import Vocabulary
+public import Jute
+public import Vocabulary
 
 /// The znodes: names, data, stats and ACLs, and nothing about clients.
 ///
@@ -8,7 +8,7 @@ package import Vocabulary
 /// Invariants: a znode with children keeps its full path; `digest` is the sum over the znodes;
 /// the set of ephemerals of a session, the containers and the TTL nodes are those of the tree.
 /// Source: ZooKeeper, `DataTree`.
-package final class DataTree {
+public final class DataTree {
     var slab = NodeSlab()
     private var table = HandleTable(minimumSlots: 1024)
     let hasher: PathHasher
@@ -16,11 +16,11 @@ package final class DataTree {
     /// The sum of the digests of all znodes outside /zookeeper.
     private(set) var digest: UInt64 = 0
     /// The root included.
-    package private(set) var count = 0
+    public private(set) var count = 0
     /// Bytes of all paths' last components and data: what `approximate_data_size` is made of.
-    package private(set) var dataBytes = 0
+    public private(set) var dataBytes = 0
     private(set) var ephemerals: [SessionID: Set<NodeHandle>] = [:]
-    package private(set) var ephemeralCount = 0
+    public private(set) var ephemeralCount = 0
     private(set) var containers: Set<NodeHandle> = []
     private(set) var ttls: Set<NodeHandle> = []
     var quotas = QuotaTable()
@@ -57,7 +57,7 @@ package final class DataTree {
 
     /// The znode of a path. `/` and the empty path are the root.
     @inline(__always)
-    package func find(_ path: Bytes) -> NodeHandle? {
+    public func find(_ path: Bytes) -> NodeHandle? {
         if path.count <= 1 { return findShort(path) }
         return find(path, hash: hash(path))
     }
@@ -66,7 +66,7 @@ package final class DataTree {
         path.count == 0 || path[0] == 0x2f ? .root : nil
     }
 
-    package func find(_ path: Span<UInt8>) -> NodeHandle? { path.withUnsafeBytes { find($0) } }
+    public func find(_ path: Span<UInt8>) -> NodeHandle? { path.withUnsafeBytes { find($0) } }
 
     @inline(__always)
     func find(_ path: Bytes, hash: UInt32) -> NodeHandle? {
@@ -101,7 +101,7 @@ package final class DataTree {
     }
 
     /// The full path as a client would write it.
-    package func path(of handle: NodeHandle) -> String {
+    public func path(of handle: NodeHandle) -> String {
         if handle == .root { return "/" }
         var buffer = ByteBuffer()
         appendPath(of: handle, to: &buffer)
@@ -112,7 +112,7 @@ package final class DataTree {
 
     /// What clients see of a znode.
     @inline(__always)
-    package func stat(_ handle: NodeHandle) -> Stat {
+    public func stat(_ handle: NodeHandle) -> Stat {
         let record = record(handle)
         let owner = record.pointee.owner
         return Stat(
@@ -129,7 +129,7 @@ package final class DataTree {
 
     /// Appends a znode's data as a jute buffer; null data is a null buffer.
     @inline(__always)
-    package func appendData(_ handle: NodeHandle, to buffer: inout ByteBuffer) {
+    public func appendData(_ handle: NodeHandle, to buffer: inout ByteBuffer) {
         if let data = record(handle).pointee.data {
             buffer.appendField(data)
         } else {
@@ -138,7 +138,7 @@ package final class DataTree {
     }
 
     /// Appends the names of the children as a jute vector, in no particular order.
-    package func appendChildren(_ handle: NodeHandle, to buffer: inout ByteBuffer) {
+    public func appendChildren(_ handle: NodeHandle, to buffer: inout ByteBuffer) {
         buffer.append(Int32(bitPattern: record(handle).pointee.childCount))
         forEachChild(handle) { buffer.appendField(record($0).pointee.name) }
     }
@@ -153,7 +153,7 @@ package final class DataTree {
     }
 
     /// The number of znodes below this one.
-    package func countDescendants(_ handle: NodeHandle) -> Int {
+    public func countDescendants(_ handle: NodeHandle) -> Int {
         if handle == .root { return count - 1 }
         var total = 0
         forEachDescendant(handle) { _ in total += 1 }
@@ -177,10 +177,10 @@ package final class DataTree {
         }
     }
 
-    package func acl(_ handle: NodeHandle) -> [ACL] { acls.list(record(handle).pointee.acl) }
+    public func acl(_ handle: NodeHandle) -> [ACL] { acls.list(record(handle).pointee.acl) }
 
     /// The paths of a session's ephemeral znodes, oldest first.
-    package func ephemeralPaths(of session: SessionID) -> [String] {
+    public func ephemeralPaths(of session: SessionID) -> [String] {
         ephemeralHandles(of: session).map { path(of: $0) }
     }
 
@@ -191,7 +191,7 @@ package final class DataTree {
         }
     }
 
-    package var sessionsWithEphemerals: [SessionID] { ephemerals.keys.sorted() }
+    public var sessionsWithEphemerals: [SessionID] { ephemerals.keys.sorted() }
 
     // MARK: Changing
 
@@ -367,5 +367,5 @@ package final class DataTree {
     }
 
     /// Frees some of the memory that a finished snapshot kept; false when nothing is left.
-    package func reclaim(atMost limit: Int) -> Bool { slab.reclaim(atMost: limit) }
+    public func reclaim(atMost limit: Int) -> Bool { slab.reclaim(atMost: limit) }
 }

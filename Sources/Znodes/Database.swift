@@ -1,11 +1,11 @@
-package import ClientProtocol
-package import Jute
-package import StorageFormat
-package import Transactions
-package import Vocabulary
+public import ClientProtocol
+public import Jute
+public import StorageFormat
+public import Transactions
+public import Vocabulary
 
 /// Where watch events go: to the connections that wait for them.
-package protocol WatchSink: AnyObject {
+public protocol WatchSink: AnyObject {
     /// One event for each of `watchers` that may read a znode with this list. The bytes of the
     /// path are valid during the call.
     func deliver(
@@ -14,13 +14,13 @@ package protocol WatchSink: AnyObject {
 }
 
 /// Who may read, write, create, delete or administer a znode; outlives the znode itself.
-package struct Access {
+public struct Access {
     let list: [ACL]
     /// What everybody may do: the usual answer, without a look at anyone's identities.
     let worldPermissions: Permissions
 
     @inline(__always)
-    package func permits(_ permissions: Permissions, to identities: [Identity]) -> Bool {
+    public func permits(_ permissions: Permissions, to identities: [Identity]) -> Bool {
         !worldPermissions.isDisjoint(with: permissions)
             || AccessControl.permits(list, permissions, to: identities)
     }
@@ -30,17 +30,18 @@ package struct Access {
 ///
 /// The only way to change it is to apply a transaction; equal states and equal transactions give
 /// equal states on every server. Source: ZooKeeper, `DataTree.processTxn`, `ZKDatabase`.
-package final class Database {
-    package private(set) var tree: DataTree
-    package var watches: WatchTable
+public final class Database {
+    public private(set) var tree: DataTree
+    public var watches: WatchTable
     /// The timeouts with which the sessions were created, in milliseconds.
-    package private(set) var sessions: [SessionID: Int32] = [:]
-    package private(set) var lastProcessedZxid = Zxid.zero
+    public private(set) var sessions: [SessionID: Int32] = [:]
+    public private(set) var lastProcessedZxid = Zxid.zero
     /// `skipACL`: everybody may do everything.
-    package var skipsACLs = false
-    package weak var watchSink: (any WatchSink)?
+    public var skipsACLs = false
+    /// Outlives the database's use. Not weak: that would slow down every retain of the sink.
+    public unowned(unsafe) var watchSink: (any WatchSink)?
     /// Transactions whose digest did not match the tree behind them.
-    package private(set) var digestMismatches = 0
+    public private(set) var digestMismatches = 0
     /// Digests of replayed transactions up to here say nothing: the snapshot may be ahead of them.
     private var digestsComparedFrom = Zxid.zero
     private let seed: UInt64
@@ -50,7 +51,7 @@ package final class Database {
     /// The state of a new ensemble.
     ///
     /// - Parameter seed: of the path hashes; unknown to clients.
-    package init(seed: UInt64) {
+    public init(seed: UInt64) {
         self.seed = seed
         tree = DataTree(seed: seed)
         watches = WatchTable(seed: seed &* 0x9e37_79b9_7f4a_7c15)
@@ -73,22 +74,22 @@ package final class Database {
         }
     }
 
-    package var digest: UInt64 { tree.digest }
+    public var digest: UInt64 { tree.digest }
 
     // MARK: Applying
 
     /// What became of a transaction.
-    package struct Applied {
-        package let header: TxnHeader
+    public struct Applied {
+        public let header: TxnHeader
         /// What the client is told.
-        package let error: ErrorCode
+        public let error: ErrorCode
     }
 
     /// Applies one transaction.
     ///
     /// - Parameter body: gets the response record of the request that the transaction came from,
     ///   unless it is nil.
-    package func apply(
+    public func apply(
         _ txn: Span<UInt8>, reply body: UnsafeMutablePointer<ByteBuffer>? = nil
     ) throws(TxnError) -> Applied {
         var reader = JuteReader(txn)
@@ -399,13 +400,11 @@ package final class Database {
 
     /// Whether someone may do something to a znode.
     @inline(__always)
-    package func permits(
+    public func permits(
         _ permissions: Permissions, on handle: NodeHandle, to identities: [Identity]
     ) -> Bool {
         let acl = tree.record(handle).pointee.acl
-        if skipsACLs || !tree.acls.worldPermissions(acl).isDisjoint(with: permissions) {
-            return true
-        }
+        if skipsACLs || tree.acls.permitsEverybody(permissions, acl) { return true }
         return AccessControl.permits(tree.acls.list(acl), permissions, to: identities)
     }
 
@@ -418,7 +417,7 @@ package final class Database {
     ///   - now: the wall clock, in milliseconds since 1970.
     ///   - neverUsedMilliseconds: 0 keeps containers that never had a child.
     ///   - limit: how many at most.
-    package func expiredZnodes(
+    public func expiredZnodes(
         now: Int64, neverUsedMilliseconds: Int64, limit: Int
     ) -> [String] {
         var paths: [String] = []
@@ -445,7 +444,7 @@ package final class Database {
 // MARK: - Restoring
 
 extension Database: RestoreTarget {
-    package func reset() {
+    public func reset() {
         tree = DataTree(seed: seed)
         sessions = [:]
         lastProcessedZxid = .zero
@@ -460,23 +459,21 @@ extension Database: RestoreTarget {
         tree = DataTree(seed: seed)
     }
 
-    package func restoreSession(_ id: SessionID, timeoutMilliseconds: Int32) {
+    public func restoreSession(_ id: SessionID, timeoutMilliseconds: Int32) {
         startSnapshot()
         sessions[id] = timeoutMilliseconds
     }
 
-    package func restoreACL(_ id: Int64, _ list: [ACL]) {
+    public func restoreACL(_ id: Int64, _ list: [ACL]) {
         startSnapshot()
-        tree.acls.restore(ACLTable.ID(truncatingIfNeeded: id), list)
+        tree.acls.restore(id, list)
     }
 
-    package func restoreNode(
+    public func restoreNode(
         path: Span<UInt8>, data: Span<UInt8>?, aclID: Int64, stat: StatPersisted
     ) throws(RestoreError) {
         startSnapshot()
-        let acl = aclID == -1 ? ACLTable.open : ACLTable.ID(truncatingIfNeeded: aclID)
-        guard aclID == -1 || (aclID > 0 && aclID < Int64(UInt32.max) && tree.acls.contains(acl))
-        else { throw .unknownACL(aclID) }
+        guard let acl = tree.acls.restoredID(aclID) else { throw .unknownACL(aclID) }
         tree.acls.retain(acl)
         let isLinked = path.withUnsafeBytes { path in
             if path.count == 0 {
@@ -499,11 +496,11 @@ extension Database: RestoreTarget {
         throw tree.find(path) == nil ? .parentMissing(path: text) : .duplicateNode(path: text)
     }
 
-    package func finishSnapshot(
+    public func finishSnapshot(
         zxid: Zxid, digest: (zxid: Zxid, value: UInt64)?
     ) throws(RestoreError) {
         startSnapshot()
-        tree.acls.removeUnused()
+        tree.acls.endRestoring()
         tree.restoreQuotas()
         lastProcessedZxid = zxid
         if let digest {
@@ -512,7 +509,7 @@ extension Database: RestoreTarget {
         }
     }
 
-    package func replay(_ txn: Span<UInt8>) throws(RestoreError) {
+    public func replay(_ txn: Span<UInt8>) throws(RestoreError) {
         do throws(TxnError) {
             _ = try apply(txn)
         } catch {
@@ -526,7 +523,7 @@ extension Database: RestoreTarget {
 
     /// Ephemeral znodes without a session, which nothing would ever remove. Apache's servers drop
     /// them after loading; here they leave by an ordinary transaction.
-    package var orphanedSessions: [SessionID] {
+    public var orphanedSessions: [SessionID] {
         tree.sessionsWithEphemerals.filter { sessions[$0] == nil }
     }
 }

@@ -55,7 +55,7 @@ enum NodeDigest {
 
 extension UnsafeRawBufferPointer {
     /// Whether this path lies below the given one.
-    package func isBelow(path: String) -> Bool {
+    public func isBelow(path: String) -> Bool {
         var path = path
         return path.withUTF8 { isBelow(Bytes($0)) }
     }

@@ -1,28 +1,27 @@
 import Jute
-import StorageFormat
-package import Vocabulary
+public import StorageFormat
+public import Vocabulary
 
 /// The whole state at one zxid, readable by the snapshot thread while the loop goes on.
 ///
 /// `@unchecked Sendable`: its pages and blobs are not written and not freed before the loop calls
 /// `Database.thaw`, which it does after the snapshot thread has reported its end.
-package final class FrozenDatabase: SnapshotSource, @unchecked Sendable {
-    package let zxid: Zxid
-    package let digest: UInt64
-    package let sessions: [(id: SessionID, timeoutMilliseconds: Int32)]
-    package let acls: [(id: Int64, list: [ACL])]
+public final class FrozenDatabase: SnapshotSource, @unchecked Sendable {
+    public let zxid: Zxid
+    public let digest: UInt64
+    public let sessions: [(id: SessionID, timeoutMilliseconds: Int32)]
+    public let acls: [(id: Int64, list: [ACL])]
     fileprivate let slab: NodeSlab.Frozen
 
     fileprivate init(_ database: Database, slab: NodeSlab.Frozen) {
         zxid = database.lastProcessedZxid
         digest = database.digest
         sessions = database.sessions.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
-        acls = database.tree.acls.entries.sorted { $0.key < $1.key }
-            .map { (Int64($0.key), $0.value.list) }
+        acls = database.tree.acls.all
         self.slab = slab
     }
 
-    package func forEachNode<E: Error>(
+    public func forEachNode<E: Error>(
         _ body: (
             _ path: UnsafeRawBufferPointer, _ data: UnsafeRawBufferPointer?, _ aclID: Int64,
             _ stat: StatPersisted
@@ -58,10 +57,10 @@ package final class FrozenDatabase: SnapshotSource, @unchecked Sendable {
 
 extension Database {
     /// Starts a frozen view; one at a time. Costs a copy of the page table.
-    package func freeze() -> FrozenDatabase {
+    public func freeze() -> FrozenDatabase {
         FrozenDatabase(self, slab: tree.slab.freeze())
     }
 
     /// Ends a frozen view that nobody reads any more.
-    package func thaw(_ frozen: FrozenDatabase) { tree.slab.thaw(frozen.slab) }
+    public func thaw(_ frozen: FrozenDatabase) { tree.slab.thaw(frozen.slab) }
 }

@@ -2,14 +2,14 @@ internal import Glibc
 import Vocabulary
 
 /// A znode's place in the slab: what the tree links nodes with.
-package struct NodeHandle: Hashable, Sendable {
-    package var index: UInt32
+public struct NodeHandle: Hashable, Sendable {
+    public var index: UInt32
 
     @inline(__always)
     init(_ index: UInt32) { self.index = index }
 
     static let none = NodeHandle(.max)
-    package static let root = NodeHandle(0)
+    public static let root = NodeHandle(0)
 }
 
 /// One znode without its name and data: 112 bytes, moved by `memcpy` only.

@@ -1,7 +1,7 @@
 internal import Glibc
 
 /// Borrowed bytes: valid for the call they are passed to.
-package typealias Bytes = UnsafeRawBufferPointer
+public typealias Bytes = UnsafeRawBufferPointer
 
 extension UnsafeRawBufferPointer {
     /// The same bytes, as an owner of a span may lend them.
@@ -10,7 +10,7 @@ extension UnsafeRawBufferPointer {
 
     /// Where the last `/` is.
     @inline(__always)
-    package var lastSlash: Int? {
+    public var lastSlash: Int? {
         var index = count &- 1
         while index >= 0 {
             if self[index] == 0x2f { return index }
@@ -20,18 +20,18 @@ extension UnsafeRawBufferPointer {
     }
 
     @inline(__always)
-    package func equals(_ other: Bytes) -> Bool {
+    public func equals(_ other: Bytes) -> Bool {
         guard count == other.count else { return false }
         guard count > 0, let mine = baseAddress, let theirs = other.baseAddress else { return true }
         return memcmp(mine, theirs, count) == 0
     }
 
-    package func hasPrefix(_ prefix: Bytes) -> Bool {
+    public func hasPrefix(_ prefix: Bytes) -> Bool {
         count >= prefix.count && self.prefix(bytes: prefix.count).equals(prefix)
     }
 
     /// `/a/b` lies below `/a`, `/` and the empty path; nothing lies below itself.
-    package func isBelow(_ ancestor: Bytes) -> Bool {
+    public func isBelow(_ ancestor: Bytes) -> Bool {
         let ancestor = ancestor.count == 1 ? ancestor.prefix(bytes: 0) : ancestor
         return count > ancestor.count && hasPrefix(ancestor) && self[ancestor.count] == 0x2f
     }

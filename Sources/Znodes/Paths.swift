@@ -3,16 +3,16 @@ import Vocabulary
 /// The rules of path names, and the paths that every tree has.
 ///
 /// Source: ZooKeeper, `PathUtils.validatePath`.
-package enum Paths {
-    package static let zookeeper = "/zookeeper"
-    package static let quota = "/zookeeper/quota"
-    package static let config = "/zookeeper/config"
+public enum Paths {
+    public static let zookeeper = "/zookeeper"
+    public static let quota = "/zookeeper/quota"
+    public static let config = "/zookeeper/config"
     static let limitsName = "zookeeper_limits"
     static let statsName = "zookeeper_stats"
 
     /// Whether a znode may have this path: absolute, no empty, `.` or `..` component, no trailing
     /// slash, no control or private-use character, nothing outside the basic multilingual plane.
-    package static func isValid(_ path: Bytes) -> Bool {
+    public static func isValid(_ path: Bytes) -> Bool {
         guard path.count > 0, path[0] == 0x2f else { return false }
         if path.count == 1 { return true }
         guard path[path.count - 1] != 0x2f else { return false }
@@ -79,7 +79,7 @@ package enum Paths {
 
 extension UnsafeRawBufferPointer {
     /// Whether these bytes are the UTF-8 of `text`.
-    package func equals(_ text: String) -> Bool {
+    public func equals(_ text: String) -> Bool {
         count == text.utf8.count && elementsEqual(text.utf8)
     }
 }

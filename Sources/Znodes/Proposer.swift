@@ -1,8 +1,8 @@
 import ClientProtocol
 internal import DequeModule
-package import Jute
+public import Jute
 import Transactions
-package import Vocabulary
+public import Vocabulary
 
 /// Turns requests into transactions: validates them against the tree and everything proposed but
 /// not yet applied, and writes down results. It runs where all writes meet: on the leader, or on a
@@ -11,28 +11,28 @@ package import Vocabulary
 /// Every request that can be decoded takes the next zxid, also when it fails: the failure is a
 /// transaction too. A request that cannot be decoded takes none, so that no zxid is used twice.
 /// Source: ZooKeeper, `PrepRequestProcessor`.
-package final class Proposer {
-    package struct Options: Sendable {
-        package var skipsACLs = false
-        package var extendedTypesEnabled = false
-        package var enforcesQuotas = false
-        package var reconfigEnabled = false
+public final class Proposer {
+    public struct Options: Sendable {
+        public var skipsACLs = false
+        public var extendedTypesEnabled = false
+        public var enforcesQuotas = false
+        public var reconfigEnabled = false
         /// Whether closing a session lists its ephemerals in the transaction.
-        package var closeSessionListsPaths = true
-        package var digestEnabled = true
+        public var closeSessionListsPaths = true
+        public var digestEnabled = true
 
-        package init() {}
+        public init() {}
     }
 
     /// Who asks, and when.
-    package struct Origin {
-        package var session: SessionID
-        package var cxid: Int32
-        package var identities: [Identity]
+    public struct Origin {
+        public var session: SessionID
+        public var cxid: Int32
+        public var identities: [Identity]
         /// The wall clock in milliseconds since 1970: the transaction's time.
-        package var time: Int64
+        public var time: Int64
 
-        package init(session: SessionID, cxid: Int32, identities: [Identity], time: Int64) {
+        public init(session: SessionID, cxid: Int32, identities: [Identity], time: Int64) {
             self.session = session
             self.cxid = cxid
             self.identities = identities
@@ -42,19 +42,19 @@ package final class Proposer {
 
     let database: Database
     let options: Options
-    package var tracker: SessionTracker
-    package private(set) var lastZxid: Zxid
+    public var tracker: SessionTracker
+    public private(set) var lastZxid: Zxid
     var pending = PendingChanges()
     /// The digest of the tree once every proposed transaction is applied.
     var digest: UInt64
     /// The last change that went beyond a soft quota; whoever logs it sets it back to nil.
-    package var softQuotaExceeded: String?
+    public var softQuotaExceeded: String?
     /// Access control lists of outstanding transactions, kept alive until they are applied.
     private var heldACLs: Deque<(zxid: Zxid, acl: ACLTable.ID)> = []
     /// A path being put together.
     var scratch = ByteBuffer(capacity: 256)
 
-    package init(_ database: Database, tracker: SessionTracker, options: Options) {
+    public init(_ database: Database, tracker: SessionTracker, options: Options) {
         self.database = database
         self.tracker = tracker
         self.options = options
@@ -67,7 +67,7 @@ package final class Proposer {
     /// Writes the transaction of a client's write.
     ///
     /// - Throws: when the body is not a record of `op`; nothing was written then.
-    package func propose(
+    public func propose(
         _ op: OpCode, body: Span<UInt8>, from origin: Origin, into buffer: inout ByteBuffer
     ) throws(JuteError) -> Zxid {
         let start = buffer.count
@@ -93,7 +93,7 @@ package final class Proposer {
     }
 
     /// Writes a transaction that fails with `error` whatever the request says.
-    package func proposeFailure(
+    public func proposeFailure(
         _ error: ErrorCode, from origin: Origin, into buffer: inout ByteBuffer
     ) -> Zxid {
         let start = buffer.count
@@ -109,7 +109,7 @@ package final class Proposer {
     /// Writes the transaction that begins a session, and tracks it from now on.
     ///
     /// - Parameter now: the tracker's clock, in milliseconds.
-    package func proposeSession(
+    public func proposeSession(
         _ id: SessionID, timeoutMilliseconds: Int32, now: Int64, time: Int64,
         into buffer: inout ByteBuffer
     ) -> Zxid {
@@ -123,7 +123,7 @@ package final class Proposer {
     }
 
     /// Writes the transaction that ends a session: its ephemerals, committed or on the way, go.
-    package func proposeSessionEnd(
+    public func proposeSessionEnd(
         _ id: SessionID, cxid: Int32, time: Int64, into buffer: inout ByteBuffer
     ) -> Zxid {
         if let slot = tracker.slot(of: id) { tracker.markClosing(slot) }
@@ -142,7 +142,7 @@ package final class Proposer {
 
     /// Forgets what is in the tree now.
     @inline(__always)
-    package func applied(_ zxid: Zxid) {
+    public func applied(_ zxid: Zxid) {
         pending.drop(upTo: zxid)
         while let held = heldACLs.first, held.zxid <= zxid {
             heldACLs.removeFirst()
@@ -219,9 +219,9 @@ package final class Proposer {
         _ permissions: Permissions, on view: ZnodeView, to identities: [Identity]
     ) -> Bool {
         if options.skipsACLs { return true }
-        let acls = database.tree.acls
-        if !acls.worldPermissions(view.acl).isDisjoint(with: permissions) { return true }
-        return AccessControl.permits(acls.list(view.acl), permissions, to: identities)
+        let tree = database.tree
+        if tree.acls.permitsEverybody(permissions, view.acl) { return true }
+        return AccessControl.permits(tree.acls.list(view.acl), permissions, to: identities)
     }
 
     /// Whether quotas permit a change; a soft one only leaves a note.

@@ -108,7 +108,7 @@ extension Proposer {
     }
 
     /// Ten columns, zero padded; a sign takes one of them.
-    package static func sequenceSuffix(_ counter: Int32) -> String {
+    public static func sequenceSuffix(_ counter: Int32) -> String {
         let digits = String(counter.magnitude)
         let sign = counter < 0 ? "-" : ""
         let zeros = max(0, 10 - sign.utf8.count - digits.utf8.count)

@@ -1,13 +1,13 @@
-package import Vocabulary
+public import Vocabulary
 
 /// Which sessions live, and until when: kept by the leader, who alone lets them expire.
 ///
 /// Expiry times are rounded up to whole ticks, so that touching a session usually changes nothing
 /// and a tick expires one bucket. Times are milliseconds of a monotonic clock that the caller reads.
 /// Source: ZooKeeper, `SessionTrackerImpl`, `ExpiryQueue`.
-package struct SessionTracker {
+public struct SessionTracker {
     /// Where a session is tracked; valid until the session is removed.
-    package typealias Slot = Int
+    public typealias Slot = Int
 
     private struct Entry {
         var id: SessionID
@@ -27,21 +27,21 @@ package struct SessionTracker {
     /// The earliest bucket that may hold sessions.
     private var nextBucket: Int64?
 
-    package init(tickMilliseconds: Int32) {
+    public init(tickMilliseconds: Int32) {
         self.tickMilliseconds = Int64(max(1, tickMilliseconds))
     }
 
-    package var count: Int { slots.count }
+    public var count: Int { slots.count }
 
-    package func slot(of id: SessionID) -> Slot? { slots[id] }
+    public func slot(of id: SessionID) -> Slot? { slots[id] }
 
-    package func isClosing(_ slot: Slot) -> Bool { entries[slot].isClosing }
+    public func isClosing(_ slot: Slot) -> Bool { entries[slot].isClosing }
 
-    package func timeoutMilliseconds(_ slot: Slot) -> Int32 { entries[slot].timeoutMilliseconds }
+    public func timeoutMilliseconds(_ slot: Slot) -> Int32 { entries[slot].timeoutMilliseconds }
 
     /// Starts tracking, or goes on with the session and its new timeout.
     @discardableResult
-    package mutating func add(
+    public mutating func add(
         _ id: SessionID, timeoutMilliseconds: Int32, now: Int64
     ) -> Slot {
         let entry = Entry(
@@ -65,7 +65,7 @@ package struct SessionTracker {
 
     /// The session gave a sign of life.
     @inline(__always)
-    package mutating func touch(_ slot: Slot, now: Int64) {
+    public mutating func touch(_ slot: Slot, now: Int64) {
         let end = now &+ Int64(entries[slot].timeoutMilliseconds)
         let bucket = (end / tickMilliseconds &+ 1) &* tickMilliseconds
         if entries[slot].bucket != bucket { move(slot, to: bucket) }
@@ -97,20 +97,20 @@ package struct SessionTracker {
     }
 
     /// The session is about to end: it cannot be touched or attached to any more.
-    package mutating func markClosing(_ slot: Slot) {
+    public mutating func markClosing(_ slot: Slot) {
         unlink(slot)
         entries[slot].isClosing = true
     }
 
     /// The session has ended.
-    package mutating func remove(_ id: SessionID) {
+    public mutating func remove(_ id: SessionID) {
         guard let slot = slots.removeValue(forKey: id) else { return }
         unlink(slot)
         freeSlots.append(slot)
     }
 
     /// The sessions whose time is over; they are closing from now on.
-    package mutating func expire(now: Int64) -> [SessionID] {
+    public mutating func expire(now: Int64) -> [SessionID] {
         guard var bucket = nextBucket else { return [] }
         var expired: [SessionID] = []
         while bucket <= now {
@@ -125,7 +125,7 @@ package struct SessionTracker {
     }
 
     /// Sessions by the time left, for the `dump` command: milliseconds until expiry, ids.
-    package func expiries(now: Int64) -> [(millisecondsLeft: Int64, ids: [SessionID])] {
+    public func expiries(now: Int64) -> [(millisecondsLeft: Int64, ids: [SessionID])] {
         buckets.keys.sorted().map { bucket in
             var ids: [SessionID] = []
             var slot = buckets[bucket]

@@ -3,23 +3,23 @@ import ClientProtocol
 import Vocabulary
 
 /// How a connection watches a path; one connection may do it in several ways at once.
-package struct WatchModes: OptionSet, Hashable, Sendable {
-    package var rawValue: UInt32
-    package init(rawValue: UInt32) { self.rawValue = rawValue }
+public struct WatchModes: OptionSet, Hashable, Sendable {
+    public var rawValue: UInt32
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
 
     /// One event about existence or data, set by getData and exists.
-    package static let data = WatchModes(rawValue: 1)
+    public static let data = WatchModes(rawValue: 1)
     /// One event about children, set by getChildren.
-    package static let child = WatchModes(rawValue: 2)
+    public static let child = WatchModes(rawValue: 2)
     /// Every event of the path.
-    package static let persistent = WatchModes(rawValue: 4)
+    public static let persistent = WatchModes(rawValue: 4)
     /// Existence and data of the path and everything below it.
-    package static let recursive = WatchModes(rawValue: 8)
-    package static let all: WatchModes = [.data, .child, .persistent, .recursive]
+    public static let recursive = WatchModes(rawValue: 8)
+    public static let all: WatchModes = [.data, .child, .persistent, .recursive]
 }
 
 /// The number of a connection in the watch table.
-package typealias WatcherID = UInt32
+public typealias WatcherID = UInt32
 
 /// Who watches what: 24 bytes for each pair of path and connection.
 ///
@@ -27,7 +27,7 @@ package typealias WatcherID = UInt32
 /// that firing and closing touch only their own. To find one pair, the shorter list is walked; a
 /// path with many watchers keeps its edges in a hash table besides.
 /// Watches belong to connections and die with them. Source: ZooKeeper, `WatchManager`.
-package struct WatchTable: ~Copyable {
+public struct WatchTable: ~Copyable {
     private typealias EdgeID = UInt32
     private static let nothing = UInt32.max
 
@@ -79,17 +79,17 @@ package struct WatchTable: ~Copyable {
     private var round: UInt64 = 0
 
     /// - Parameter seed: unknown to clients, who choose paths.
-    package init(seed: UInt64) { hasher = PathHasher(seed: seed) }
+    public init(seed: UInt64) { hasher = PathHasher(seed: seed) }
 
     deinit { paths.forEach { free($0.text) } }
 
     /// The number of pairs of path and connection.
-    package var count: Int { edges.count }
-    package var pathCount: Int { paths.count }
+    public var count: Int { edges.count }
+    public var pathCount: Int { paths.count }
 
     // MARK: Registering
 
-    package mutating func add(_ path: Bytes, watcher: WatcherID, modes: WatchModes) {
+    public mutating func add(_ path: Bytes, watcher: WatcherID, modes: WatchModes) {
         while watchers.count <= Int(watcher) {
             watchers.append(Watcher(firstEdge: Self.nothing, round: 0))
         }
@@ -215,14 +215,14 @@ package struct WatchTable: ~Copyable {
     // MARK: Removing and asking
 
     /// The modes in which a connection watches exactly this path.
-    package func modes(_ path: Bytes, watcher: WatcherID) -> WatchModes {
+    public func modes(_ path: Bytes, watcher: WatcherID) -> WatchModes {
         guard let slot = findPath(path, hasher.hash(path)), let edge = findEdge(slot, watcher)
         else { return [] }
         return edges[edge].modes
     }
 
     /// Takes modes away; false when the connection had none of them here.
-    package mutating func remove(
+    public mutating func remove(
         _ path: Bytes, watcher: WatcherID, modes: WatchModes
     ) -> Bool {
         guard let slot = findPath(path, hasher.hash(path)), let edge = findEdge(slot, watcher),
@@ -238,7 +238,7 @@ package struct WatchTable: ~Copyable {
     }
 
     /// Forgets a connection.
-    package mutating func removeAll(of watcher: WatcherID) {
+    public mutating func removeAll(of watcher: WatcherID) {
         guard Int(watcher) < watchers.count else { return }
         while watchers[Int(watcher)].firstEdge != Self.nothing {
             let edge = watchers[Int(watcher)].firstEdge
@@ -248,7 +248,7 @@ package struct WatchTable: ~Copyable {
     }
 
     /// Every pair, in no particular order.
-    package func forEach(_ body: (_ path: Bytes, _ watcher: WatcherID, _ modes: WatchModes) -> Void)
+    public func forEach(_ body: (_ path: Bytes, _ watcher: WatcherID, _ modes: WatchModes) -> Void)
     {
         edges.forEach { body(paths[$0.path].bytes, $0.watcher, $0.modes) }
     }
