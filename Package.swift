@@ -16,6 +16,13 @@ let common: [SwiftSetting] = [
         .when(configuration: .release)),
 ]
 
+/// Relative relocations in a bitmap instead of a table: a megabyte less to read at each start.
+let compact: [LinkerSetting] = [
+    .unsafeFlags(
+        ["-use-ld=lld", "-Xlinker", "-z", "-Xlinker", "pack-relative-relocs"],
+        .when(configuration: .release))
+]
+
 /// The rooms of pure values hold no raw memory: the compiler keeps it so.
 let pure: [SwiftSetting] = common + [.strictMemorySafety()]
 
@@ -96,10 +103,9 @@ let package = Package(
             name: "zkServer",
             dependencies: [
                 "Server", "Configuration",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
-            swiftSettings: common),
+            swiftSettings: common, linkerSettings: compact),
         .executableTarget(
             name: "zkBench",
             dependencies: [

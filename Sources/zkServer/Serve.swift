@@ -1,0 +1,47 @@
+import Configuration
+import Glibc
+import Logging
+import Server
+
+/// Reads the configuration and serves until the end; every reason not to is one log line.
+func serve(configFile: String) -> ExitCode {
+    let logger = Logger(label: "zkServer") { _ in LineLogHandler() }
+    guard let text = read(configFile) else {
+        logger.critical(
+            "cannot read the configuration",
+            metadata: ["file": "\(configFile)", "reason": "\(String(cString: strerror(errno)))"])
+        return .badArguments
+    }
+    let overrides = ["SERVER_JVMFLAGS", "JVMFLAGS"].flatMap { name in
+        getenv(name).map {
+            ConfigurationOverride.words(inJVMFlags: String(cString: $0), variable: name)
+        } ?? []
+    }
+    let parsed: (configuration: ServerConfiguration, notices: [ConfigurationNotice])
+    do {
+        parsed = try ServerConfiguration.parse(text, file: configFile, overrides: overrides)
+    } catch {
+        logger.critical("bad configuration", metadata: ["reason": "\(error)"])
+        return .badArguments
+    }
+    for notice in parsed.notices {
+        logger.log(level: notice.kind == .notApplicable ? .info : .warning, "\(notice)")
+    }
+    do throws(StartError) {
+        return try ZooKeeperServer(parsed.configuration, logger: logger).run()
+    } catch {
+        logger.critical("cannot start", metadata: ["reason": "\(error)"])
+        return error.exitCode
+    }
+}
+
+private func read(_ path: String) -> String? {
+    guard let file = fopen(path, "r") else { return nil }
+    defer { fclose(file) }
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 65536)
+    while case let count = fread(&chunk, 1, chunk.count, file), count > 0 {
+        bytes += chunk[..<count]
+    }
+    return ferror(file) == 0 ? String(decoding: bytes, as: UTF8.self) : nil
+}
