@@ -47,6 +47,9 @@ let package = Package(
             name: "CZlib", path: "CLibs/CZlib", pkgConfig: "zlib",
             providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(
+            name: "CDeflate", path: "CLibs/CDeflate", pkgConfig: "libdeflate",
+            providers: [.apt(["libdeflate-dev"])]),
+        .systemLibrary(
             name: "COpenSSL", path: "CLibs/COpenSSL", pkgConfig: "libcrypto",
             providers: [.apt(["libssl-dev"])]),
         .target(name: "CStorage", path: "CLibs/CStorage"),
@@ -61,7 +64,7 @@ let package = Package(
         .target(name: "ClientProtocol", dependencies: ["Vocabulary", "Jute"], swiftSettings: common),
         .target(name: "Transactions", dependencies: ["Vocabulary", "Jute"], swiftSettings: common),
         .target(
-            name: "StorageFormat", dependencies: ["Vocabulary", "Jute", "Transactions", "CZlib"],
+            name: "StorageFormat", dependencies: ["Vocabulary", "Jute", "Transactions", "CDeflate"],
             swiftSettings: common),
         .target(name: "Configuration", dependencies: ["Vocabulary"], swiftSettings: common),
 
@@ -69,7 +72,7 @@ let package = Package(
         .target(
             name: "Znodes",
             dependencies: [
-                "Vocabulary", "Jute", "ClientProtocol", "Transactions", "StorageFormat", "CZlib",
+                "Vocabulary", "Jute", "ClientProtocol", "Transactions", "StorageFormat",
                 .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: common),

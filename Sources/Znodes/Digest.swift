@@ -1,4 +1,4 @@
-internal import CZlib
+import StorageFormat
 import Vocabulary
 
 /// The digest of a znode: CRC-32 over path, data and stat. The tree's digest is their sum.
@@ -9,10 +9,9 @@ import Vocabulary
 enum NodeDigest {
     @inline(__always)
     private static func extend(_ crc: UInt32, _ bytes: Bytes) -> UInt32 {
-        guard bytes.count > 0, let start = bytes.baseAddress else { return crc }
-        return UInt32(
-            truncatingIfNeeded: crc32_z(
-                UInt(crc), start.assumingMemoryBound(to: UInt8.self), bytes.count))
+        var sum = CRC32(continuing: crc)
+        sum.update(bytes)
+        return sum.value
     }
 
     /// - Parameter path: the root's is empty.
