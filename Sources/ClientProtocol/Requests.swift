@@ -72,7 +72,7 @@ public struct ACLField: ~Escapable {
 
     /// The entries; scheme or id may be null, which no valid entry has. Nil for a null vector.
     public func decoded() -> [(permissions: Permissions, scheme: String?, id: String?)]? {
-        var reader = JuteReader(bytes)
+        var reader = JuteReader(bytes, limits: .frame)
         guard let count = try? reader.readCount() else { return nil }
         var list: [(permissions: Permissions, scheme: String?, id: String?)] = []
         for _ in 0..<count {

@@ -47,7 +47,8 @@ public struct ByteBuffer: ~Copyable {
     /// count once `advance(by:)` says so.
     @inlinable @inline(__always)
     public mutating func reserve(_ additional: Int) -> UnsafeMutableRawPointer {
-        if count &+ additional > capacity { grow(by: additional) }
+        // Also when it fits exactly: an empty buffer has no memory to point to.
+        if count &+ additional >= capacity { grow(by: additional) }
         return memory + count
     }
 

@@ -16,6 +16,8 @@ public struct JuteLimits: Sendable {
     public init(fieldBytesMax: Int) { self.fieldBytesMax = fieldBytesMax }
 
     public static let `default` = JuteLimits(fieldBytesMax: 2_097_150)
+    /// For bytes whose length is bounded already: a field is never longer than its frame.
+    public static let frame = JuteLimits(fieldBytesMax: Int(Int32.max))
 }
 
 /// Walks the big-endian fields of one frame without copying it.

@@ -12,6 +12,7 @@ extension Proposer.Options {
         reconfigEnabled = configuration.reconfigEnabled
         closeSessionListsPaths = configuration.closeSessionTxnEnabled
         digestEnabled = configuration.digestEnabled
+        listedPathsBytesMax = configuration.juteMaxBufferBytes
     }
 }
 

@@ -48,7 +48,7 @@ struct ACLTable {
             lastUsed = (id, key)
             return id
         }
-        var reader = JuteReader(bytes)
+        var reader = JuteReader(bytes, limits: .frame)
         guard let list = try? reader.readACLs() else { return Self.open }
         let id = insert(list, bytes: key, uses: 1)
         lastUsed = (id, key)

@@ -92,7 +92,7 @@ public final class Database {
     public func apply(
         _ txn: Span<UInt8>, reply body: UnsafeMutablePointer<ByteBuffer>? = nil
     ) throws(TxnError) -> Applied {
-        var reader = JuteReader(txn)
+        var reader = JuteReader(txn, limits: .frame)
         let header = try TxnHeader(reading: &reader)
         let error = try applyRecord(header, &reader, body)
         if header.zxid > lastProcessedZxid { lastProcessedZxid = header.zxid }
@@ -270,8 +270,7 @@ public final class Database {
         _ header: TxnHeader, _ reader: inout JuteReader
     ) throws(JuteError) {
         sessions[header.session] = nil
-        // Old servers wrote an empty record; a digest alone is no list of paths either.
-        if reader.remaining > TxnDigest.bytes || reader.remaining == 4 {
+        if Self.beginsWithPaths(reader) {
             let count = try reader.readCount() ?? 0
             for _ in 0..<count {
                 let path = try reader.readBytes()
@@ -281,6 +280,18 @@ public final class Database {
         for handle in tree.ephemeralHandles(of: header.session) {
             Array(tree.path(of: handle).utf8).withUnsafeBytes { _ = delete($0, header) }
         }
+    }
+
+    /// Old servers wrote no list, and some are told not to: then a digest, or nothing, is next.
+    private static func beginsWithPaths(_ reader: JuteReader) -> Bool {
+        var reader = reader
+        do throws(JuteError) {
+            let count = try reader.readCount() ?? 0
+            for _ in 0..<count { _ = try reader.readBytes() }
+        } catch {
+            return false
+        }
+        return reader.remaining == 0 || reader.remaining >= TxnDigest.bytes
     }
 
     /// All of it or nothing: a multi with an error inside, or with anything unknown, changes nothing.
@@ -295,7 +306,7 @@ public final class Database {
                 let number = try reader.readInt()
                 let record = try reader.readBytes()
                 guard let type = OpCode(rawValue: number) else { continue }
-                var fields = JuteReader(record)
+                var fields = JuteReader(record, limits: .frame)
                 if hasFailed {
                     let error = type == .error ? try fields.readInt() : 0
                     body?.pointee.appendMultiError(ErrorCode(rawValue: error))
@@ -323,7 +334,7 @@ public final class Database {
             let count = try reader.readCount() ?? 0
             for _ in 0..<count {
                 let number = try reader.readInt()
-                var fields = JuteReader(try reader.readBytes())
+                var fields = JuteReader(try reader.readBytes(), limits: .frame)
                 guard let type = OpCode(rawValue: number), type.isMultiTransaction else {
                     throw JuteError.invalidLength(number)
                 }

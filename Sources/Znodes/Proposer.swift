@@ -20,6 +20,9 @@ public final class Proposer {
         /// Whether closing a session lists its ephemerals in the transaction.
         public var closeSessionListsPaths = true
         public var digestEnabled = true
+        /// A longer list of paths is left out: the record could not be read back. Applying removes
+        /// what the session owns with or without it.
+        public var listedPathsBytesMax = 0xfffff
 
         public init() {}
     }
@@ -80,7 +83,7 @@ public final class Proposer {
             if op == .multi {
                 error = prepareMulti(body, origin, zxid, &buffer)
             } else {
-                var reader = JuteReader(body)
+                var reader = JuteReader(body, limits: .frame)
                 error = try prepareOperation(op, &reader, origin, zxid, &buffer)
             }
         } catch {
@@ -133,8 +136,10 @@ public final class Proposer {
         let paths = ephemeralPaths(of: id)
         for path in paths { path.withUnsafeBytes { pendDelete($0, zxid: lastZxid) } }
         if options.closeSessionListsPaths {
-            buffer.append(Int32(truncatingIfNeeded: paths.count))
-            for path in paths { buffer.appendField(path.span) }
+            let bytes = paths.reduce(0) { $0 + 4 + $1.count }
+            let listed = bytes > options.listedPathsBytesMax ? [] : paths
+            buffer.append(Int32(truncatingIfNeeded: listed.count))
+            for path in listed { buffer.appendField(path.span) }
         }
         appendDigest(&buffer)
         return lastZxid

@@ -288,7 +288,7 @@ extension Proposer {
         buffer.append(Int32(truncatingIfNeeded: count))
         let digestBefore = digest
         pending.beginMulti()
-        var reader = JuteReader(body)
+        var reader = JuteReader(body, limits: .frame)
         var firstError = ErrorCode.ok
         for _ in 0..<count {
             guard let header = try? MultiHeader(reading: &reader),
@@ -347,7 +347,7 @@ extension Proposer {
 
     /// The number of operations, nil unless every one can be read and is allowed.
     private static func countOperations(_ body: Span<UInt8>) -> Int? {
-        var reader = JuteReader(body)
+        var reader = JuteReader(body, limits: .frame)
         var count = 0
         while true {
             guard let header = try? MultiHeader(reading: &reader) else { return nil }
