@@ -61,10 +61,12 @@ let package = Package(
 
         // Formats
         .target(name: "Jute", dependencies: ["Vocabulary"], swiftSettings: common),
-        .target(name: "ClientProtocol", dependencies: ["Vocabulary", "Jute"], swiftSettings: common),
+        .target(
+            name: "ClientProtocol", dependencies: ["Vocabulary", "Jute"], swiftSettings: common),
         .target(name: "Transactions", dependencies: ["Vocabulary", "Jute"], swiftSettings: common),
         .target(
-            name: "StorageFormat", dependencies: ["Vocabulary", "Jute", "Transactions", "CDeflate"],
+            name: "StorageFormat",
+            dependencies: ["Vocabulary", "Jute", "Transactions", "CDeflate"],
             swiftSettings: common),
         .target(name: "Configuration", dependencies: ["Vocabulary"], swiftSettings: common),
 
@@ -83,7 +85,8 @@ let package = Package(
         .target(
             name: "Storage",
             dependencies: [
-                "Vocabulary", "Jute", "Transactions", "StorageFormat", "Znodes", "CStorage", "CZlib",
+                "Vocabulary", "Jute", "Transactions", "StorageFormat", "Znodes", "CStorage",
+                "CZlib",
                 "CSnappy",
                 .product(name: "SystemPackage", package: "swift-system"),
             ],

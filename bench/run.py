@@ -280,14 +280,14 @@ class Row:
     title: str
     unit: str
     values: dict
-    #: More is better.
-    more: bool = False
+    #: More is better; None: neither is.
+    more: bool | None = False
     digits: int = 1
 
     def ratio(self):
         """How many times better Aviary is than Apache."""
         ours, theirs = self.values.get("Aviary"), self.values.get("Apache")
-        if not ours or not theirs:
+        if not ours or not theirs or self.more is None:
             return ""
         return f"{(ours / theirs if self.more else theirs / ours):.1f}x"
 
@@ -552,14 +552,14 @@ class Bench:
                     "ms", {name: pair[place][share] for name, pair in results.items()}, digits=2)
         self.table.add(
             "snapshots written meanwhile", "",
-            {name: pair[1]["snapshots"] for name, pair in results.items()}, more=True, digits=0)
+            {name: pair[1]["snapshots"] for name, pair in results.items()}, more=None, digits=0)
         self.table.add(
             "rise of resident memory meanwhile", "MB",
             {name: pair[1]["rise"] / 1e6 for name, pair in results.items()}, digits=0)
 
     def gets_beside_sets(self, server, znodes, snap_count):
         server.start(snapCount=snap_count)
-        seconds = max(10, self.options.seconds)
+        seconds = max(10, 4 * self.options.seconds)
         self.load.run(server, "get", znodes=znodes, reuse=True, warmup=0, duration=2)
         before = set(self.snapshots(server))
         memory = MemoryWatch(server)
@@ -650,7 +650,7 @@ def parse(arguments):
     options.idle_sessions = 1_000 if small else 10_000
     options.watched_paths = 10_000 if small else 100_000
     options.children = 10_000 if small else 100_000
-    options.snap_count = 5_000 if small else 20_000
+    options.snap_count = 10_000 if small else 100_000  # ZooKeeper's default.
     return options
 
 

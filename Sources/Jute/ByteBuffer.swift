@@ -138,7 +138,8 @@ public struct ByteBuffer: ~Copyable {
     @inlinable @inline(__always)
     public mutating func overwrite<T: FixedWidthInteger>(_ value: T, at offset: Int) {
         precondition(
-            offset >= 0 && offset &+ MemoryLayout<T>.size <= count, "only written bytes are replaced")
+            offset >= 0 && offset &+ MemoryLayout<T>.size <= count,
+            "only written bytes are replaced")
         (memory + offset).storeBytes(of: value.bigEndian, as: T.self)
     }
 

@@ -1,3 +1,5 @@
+public import Glibc
+
 /// Why bytes are not a record.
 public enum JuteError: Error, Equatable {
     /// The field needs `need` bytes and `have` are left.
@@ -159,9 +161,10 @@ extension Span where Element == UInt8 {
     @inlinable @inline(__always)
     public func equals(_ other: Span<UInt8>) -> Bool {
         guard count == other.count else { return false }
-        return unsafe withUnsafeBytes { mine in
-            unsafe other.withUnsafeBytes { theirs in
-                unsafe mine.elementsEqual(theirs)
+        return withUnsafeBytes { mine in
+            other.withUnsafeBytes { theirs in
+                guard let a = mine.baseAddress, let b = theirs.baseAddress else { return true }
+                return memcmp(a, b, count) == 0
             }
         }
     }

@@ -89,7 +89,8 @@ extension JuteReader {
         var list: [ACL] = []
         for _ in 0..<count {
             let permissions = Permissions(rawValue: try readInt())
-            list.append(ACL(permissions: permissions, scheme: try readString(), id: try readString()))
+            list.append(
+                ACL(permissions: permissions, scheme: try readString(), id: try readString()))
         }
         return list
     }

@@ -71,7 +71,7 @@ struct Call: ~Escapable {
     @_lifetime(self: copy self)
     mutating func exists() throws(JuteError) {
         let request = try PathWatchRequest(reading: &reader)
-        let isNameable = request.path.withUnsafeBytes { !$0.contains(0) }
+        let isNameable = request.path.withUnsafeBytes { !$0.containsNUL }
         guard isNameable else { return fail(.badArguments) }
         let found = tree.find(request.path)
         if let found, !mayRead(found) { return fail(.noAuth) }

@@ -145,7 +145,8 @@ extension ZooKeeperServer {
             for path in database.tree.ephemeralPaths(of: owner) { text += "\t\(path)\n" }
         }
         text += "Connections dump:\nConnections Sets (1)/(\(connectionCount)):\n"
-        text += "\(connectionCount) expire at \(Clock.javaDate(milliseconds: Clock.milliseconds)):\n"
+        text +=
+            "\(connectionCount) expire at \(Clock.javaDate(milliseconds: Clock.milliseconds)):\n"
         for case let connection? in connections {
             text += "\tip: \(connection.stream.peer) sessionId: \(connection.session)\n"
         }
@@ -173,7 +174,8 @@ extension ZooKeeperServer {
             sessions.insert(session)
             total += 1
         }
-        return "\(sessions.count) connections watching \(paths.count) paths\nTotal watches:\(total)\n"
+        return
+            "\(sessions.count) connections watching \(paths.count) paths\nTotal watches:\(total)\n"
     }
 
     private var watchesByConnection: String {

@@ -110,7 +110,8 @@ extension ZooKeeperServer {
         "sync_processor_queue_flush_time_ms", "prep_processor_queue_time_ms",
     ]
     private static let countersOfEnsembles = [
-        "throttled_ops", "large_requests_rejected", "looking_count", "diff_count", "snap_count", "connection_revalidate_count",
+        "throttled_ops", "large_requests_rejected", "looking_count", "diff_count", "snap_count",
+        "connection_revalidate_count",
         "stale_requests", "stale_requests_dropped", "stale_replies", "unsuccessful_handshake",
         "tls_handshake_exceeded", "ensemble_auth_success", "ensemble_auth_fail",
         "ensemble_auth_skip", "insecure_admin_count", "unrecoverable_error_count",

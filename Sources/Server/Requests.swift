@@ -67,7 +67,8 @@ extension ZooKeeperServer {
             switch op {
             case .getData: try call.getData()
             case .exists: try call.exists()
-            case .ping: connection.reply(xid: SpecialXid.ping, zxid: lastZxid, error: .ok, arrival: arrival)
+            case .ping:
+                connection.reply(xid: SpecialXid.ping, zxid: lastZxid, error: .ok, arrival: arrival)
             case .getChildren: try call.getChildren(withStat: false)
             case .getChildren2: try call.getChildren(withStat: true)
             case .getACL: try call.getACL()

@@ -203,7 +203,9 @@ package final class ZooKeeperServer: TurnDelegate {
         }
         // They have no session that could expire: they go by an ordinary transaction.
         for session in database.orphanedSessions {
-            propose { proposer.proposeSessionEnd(session, cxid: 0, time: Clock.milliseconds, into: &$0) }
+            propose {
+                proposer.proposeSessionEnd(session, cxid: 0, time: Clock.milliseconds, into: &$0)
+            }
         }
     }
 

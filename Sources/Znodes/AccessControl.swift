@@ -59,38 +59,41 @@ public enum AccessControl {
         }
     }
 
-    /// The list that a create or setACL stores: exact duplicates gone, `auth` replaced by the
-    /// requester's authenticated identities. Nil when the list is not valid.
+    /// The list that a create or setACL stores, or why it stores none.
+    enum FixedUp {
+        case list([ACL])
+        case refused(ErrorCode)
+    }
+
+    /// Exact duplicates go, and `auth` is replaced by the requester's authenticated identities.
     static func fixUp(
         _ list: [(permissions: Permissions, scheme: String?, id: String?)]?,
         identities: [Identity]
-    ) -> [ACL]? {
-        guard let list, !list.isEmpty else { return nil }
+    ) -> FixedUp {
+        guard let list, !list.isEmpty else { return .refused(.invalidACL) }
         var fixed: [ACL] = []
         func add(_ entry: ACL) {
             if !fixed.contains(entry) { fixed.append(entry) }
         }
         for entry in list {
-            guard let scheme = entry.scheme, let id = entry.id else { return nil }
-            switch scheme {
-            case "world":
-                guard id == "anyone" else { return nil }
-                add(ACL(permissions: entry.permissions, scheme: scheme, id: id))
-            case "auth":
+            guard let scheme = entry.scheme else { return .refused(.invalidACL) }
+            if scheme == "auth" {
+                // Its own id, even a null, says nothing.
                 let authenticated = identities.filter { isAuthenticated($0.scheme) }
-                guard !authenticated.isEmpty else { return nil }
+                guard !authenticated.isEmpty else { return .refused(.invalidACL) }
                 for identity in authenticated {
                     add(
                         ACL(
                             permissions: entry.permissions, scheme: identity.scheme,
                             id: identity.id))
                 }
-            default:
-                guard isValid(scheme: scheme, id: id) else { return nil }
-                add(ACL(permissions: entry.permissions, scheme: scheme, id: id))
+                continue
             }
+            guard let id = entry.id else { return .refused(.marshallingError) }
+            guard isValid(scheme: scheme, id: id) else { return .refused(.invalidACL) }
+            add(ACL(permissions: entry.permissions, scheme: scheme, id: id))
         }
-        return fixed
+        return .list(fixed)
     }
 
     /// Whether an identity of this scheme proves who somebody is; an address does not.
@@ -100,6 +103,7 @@ public enum AccessControl {
 
     private static func isValid(scheme: String, id: String) -> Bool {
         switch scheme {
+        case "world": return id == "anyone"
         case "digest":
             let parts = id.utf8.split(separator: 0x3a, omittingEmptySubsequences: false)
             return parts.count == 2 && !parts[1].isEmpty

@@ -87,7 +87,8 @@ public final class DataTree {
         guard parentLength >= 0, path[parentLength] == 0x2f,
             memcmp(path.baseAddress! + parentLength + 1, text.baseAddress!, text.count) == 0
         else { return false }
-        return path.prefix(bytes: parentLength).equals(slab.read(record.pointee.parent).pointee.text)
+        return path.prefix(bytes: parentLength).equals(
+            slab.read(record.pointee.parent).pointee.text)
     }
 
     /// Appends the full path; the root's is empty.
@@ -116,7 +117,8 @@ public final class DataTree {
         let record = record(handle)
         let owner = record.pointee.owner
         return Stat(
-            czxid: Zxid(rawValue: record.pointee.czxid), mzxid: Zxid(rawValue: record.pointee.mzxid),
+            czxid: Zxid(rawValue: record.pointee.czxid),
+            mzxid: Zxid(rawValue: record.pointee.mzxid),
             ctime: record.pointee.ctime, mtime: record.pointee.mtime,
             version: record.pointee.version,
             cversion: record.pointee.cversion &* 2 &- Int32(bitPattern: record.pointee.childCount),

@@ -432,7 +432,8 @@ public final class Database {
         now: Int64, neverUsedMilliseconds: Int64, limit: Int
     ) -> [String] {
         var paths: [String] = []
-        for handle in tree.containers.sorted(by: { $0.index < $1.index }) where paths.count < limit {
+        for handle in tree.containers.sorted(by: { $0.index < $1.index }) where paths.count < limit
+        {
             let record = tree.record(handle)
             guard record.pointee.childCount == 0 else { continue }
             let wasUsed = record.pointee.cversion > 0

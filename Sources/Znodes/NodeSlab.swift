@@ -132,7 +132,8 @@ struct NodeSlab: ~Copyable {
 
     @inline(__always)
     func read(_ handle: NodeHandle) -> UnsafePointer<NodeRecord> {
-        UnsafePointer(pages[Int(handle.index >> Self.pageShift)] + Int(handle.index & Self.pageMask))
+        UnsafePointer(
+            pages[Int(handle.index >> Self.pageShift)] + Int(handle.index & Self.pageMask))
     }
 
     @inline(__always)

@@ -26,6 +26,12 @@ extension UnsafeRawBufferPointer {
         return memcmp(mine, theirs, count) == 0
     }
 
+    /// Whether a NUL, which no path may hold, is among these bytes.
+    public var containsNUL: Bool {
+        guard count > 0, let start = baseAddress else { return false }
+        return memchr(start, 0, count) != nil
+    }
+
     public func hasPrefix(_ prefix: Bytes) -> Bool {
         count >= prefix.count && self.prefix(bytes: prefix.count).equals(prefix)
     }

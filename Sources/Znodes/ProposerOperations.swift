@@ -62,16 +62,18 @@ extension Proposer {
         let session = checkSession(origin.session)
         guard session == .ok else { return session }
         return request.path.withUnsafeBytes { path in
-            guard let slash = path.lastSlash, !path.contains(0) else { return .badArguments }
+            guard let slash = path.lastSlash, !path.containsNUL else { return .badArguments }
             let parentPath = path.prefix(bytes: slash)
             guard isOpenList(request.acl.bytes) else {
-                guard
-                    let acl = AccessControl.fixUp(
-                        request.acl.decoded(), identities: origin.identities)
-                else { return .invalidACL }
-                return finishCreate(
-                    op, mode, request, path, parentPath, ACLTable.encoded(acl).span, origin, zxid,
-                    &buffer)
+                let fixed = AccessControl.fixUp(
+                    request.acl.decoded(), identities: origin.identities)
+                switch fixed {
+                case .refused(let error): return error
+                case .list(let acl):
+                    return finishCreate(
+                        op, mode, request, path, parentPath, ACLTable.encoded(acl).span, origin,
+                        zxid, &buffer)
+                }
             }
             return finishCreate(
                 op, mode, request, path, parentPath, request.acl.bytes, origin, zxid, &buffer)
@@ -167,7 +169,7 @@ extension Proposer {
     ) -> ErrorCode {
         let session = checkSession(origin.session)
         guard session == .ok else { return session }
-        guard let slash = path.lastSlash, !path.contains(0), !Paths.isReserved(path) else {
+        guard let slash = path.lastSlash, !path.containsNUL, !Paths.isReserved(path) else {
             return .badArguments
         }
         guard let parent = view(path.prefix(bytes: slash)) else { return .noNode }
@@ -184,7 +186,7 @@ extension Proposer {
     private func prepareDeleteContainer(
         _ path: Bytes, _ origin: Origin, _ zxid: Zxid, _ buffer: inout ByteBuffer
     ) -> ErrorCode {
-        guard let slash = path.lastSlash, !path.contains(0), !Paths.isReserved(path) else {
+        guard let slash = path.lastSlash, !path.containsNUL, !Paths.isReserved(path) else {
             return .badArguments
         }
         guard let node = view(path) else { return .noNode }
@@ -238,10 +240,13 @@ extension Proposer {
         guard session == .ok else { return session }
         return request.path.withUnsafeBytes { path in
             guard Paths.isValid(path) else { return .badArguments }
-            guard
-                let acl = AccessControl.fixUp(
-                    request.acl.decoded(), identities: origin.identities)
-            else { return .invalidACL }
+            let fixed = AccessControl.fixUp(
+                request.acl.decoded(), identities: origin.identities)
+            let acl: [ACL]
+            switch fixed {
+            case .refused(let error): return error
+            case .list(let list): acl = list
+            }
             guard let node = view(path) else { return .noNode }
             guard permits(.admin, on: node, to: origin.identities) else { return .noAuth }
             guard request.version == -1 || request.version == node.stat.aversion else {
