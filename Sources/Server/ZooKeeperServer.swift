@@ -1,16 +1,16 @@
-package import ClientProtocol
+import ClientProtocol
 package import Configuration
 import DequeModule
-package import EventLoop
+import EventLoop
 internal import Glibc
 import Jute
 package import Logging
 import Storage
 import SystemPackage
 import Transactions
-package import Vocabulary
+import Vocabulary
 import Zab
-package import Znodes
+import Znodes
 
 /// A standalone server: the loop's thread owns everything here, and nothing here blocks.
 ///
@@ -27,39 +27,39 @@ package final class ZooKeeperServer: TurnDelegate {
     // State
     let database: Database
     let proposer: Proposer
-    private var broadcast: Broadcast
-    private var broadcastEffects: [Broadcast.Effect] = []
-    private let serverID = ServerID(rawValue: 1)
+    var broadcast: Broadcast
+    var broadcastEffects: [Broadcast.Effect] = []
+    let serverID = ServerID(rawValue: 1)
     var sessionIDs: SessionIDs
 
     // Disk
     let directories: DataDirectories
     private let directoryLock: DirectoryLock
-    private let txnLog: TxnLog
-    private let snapshots: SnapshotKeeper
-    private var batch = LogBatch(capacity: 4096)
-    private var spareBatches: [LogBatch] = []
+    let txnLog: TxnLog
+    let snapshots: SnapshotKeeper
+    var batch = LogBatch(capacity: 4096)
+    var spareBatches: [LogBatch] = []
     /// Flushed, in order, and not yet committed.
-    private var flushedBatches: Deque<LogBatch> = []
-    private var completions: [TxnLog.Completion] = []
+    var flushedBatches: Deque<LogBatch> = []
+    var completions: [TxnLog.Completion] = []
     private let wakeUp: WakeUp
 
     // Clients
     private var listener: Listener?
     var connections: [ClientConnection?] = []
-    private var freeWatchers: [WatcherID] = []
+    var freeWatchers: [WatcherID] = []
     var connectionCount = 0
-    private var connectionsPerAddress: [[UInt8]: Int] = [:]
+    var connectionsPerAddress: [[UInt8]: Int] = [:]
     var connectionsBySession: [SessionID: ClientConnection] = [:]
-    private var sessionless: Deque<(deadline: UInt64, connection: ClientConnection)> = []
-    private var throttled: [ClientConnection] = []
+    var sessionless: Deque<(deadline: UInt64, connection: ClientConnection)> = []
+    var throttled: [ClientConnection] = []
     var connectionTokens: TokenBucket
     /// Requests without a reply.
     var outstanding = 0
     /// Who waits for which transaction, in the order of the zxids.
-    private var quotaWarningDue: UInt64 = 0
-    private var inFlight: Deque<InFlight> = []
-    private var body = ByteBuffer()
+    var quotaWarningDue: UInt64 = 0
+    var inFlight: Deque<InFlight> = []
+    var body = ByteBuffer()
 
     // Time
     private let expiryTimer: LoopTimer
@@ -82,7 +82,7 @@ package final class ZooKeeperServer: TurnDelegate {
         case nobody
     }
 
-    private struct InFlight {
+    struct InFlight {
         var zxid: Zxid
         var waiting: Waiting
     }
@@ -299,313 +299,9 @@ package final class ZooKeeperServer: TurnDelegate {
     }
 
     /// The disk can no longer be trusted: nothing may be acknowledged from now on.
-    private func fail(_ error: StorageError) -> Never {
+    func fail(_ error: StorageError) -> Never {
         logger.critical("stopping at once", metadata: ["reason": "\(error)"])
         exitProcess(.storageFailed)
-    }
-
-    // MARK: Writing
-
-    /// Writes a transaction into this turn's batch.
-    @discardableResult
-    private func propose(
-        for waiting: Waiting = .nobody, _ write: (inout ByteBuffer) -> Zxid
-    ) -> Zxid {
-        batch.beginRecord()
-        let zxid = write(&batch.buffer)
-        batch.endRecord(zxid: zxid)
-        inFlight.append(InFlight(zxid: zxid, waiting: waiting))
-        return zxid
-    }
-
-    /// Turns a client's write into a transaction; its reply follows when it is applied.
-    func propose(
-        _ op: OpCode, _ header: RequestHeader, _ body: Span<UInt8>,
-        from connection: ClientConnection
-    ) {
-        let origin = Proposer.Origin(
-            session: connection.session, cxid: header.xid, identities: connection.identities,
-            time: Clock.milliseconds)
-        batch.beginRecord()
-        do throws(JuteError) {
-            let zxid = try proposer.propose(op, body: body, from: origin, into: &batch.buffer)
-            expect(zxid, header.xid, op, connection)
-        } catch .unexpectedNull {
-            // The record can be read and still names nothing: a failure like any other.
-            let zxid = proposer.proposeFailure(
-                .marshallingError, from: origin, into: &batch.buffer)
-            expect(zxid, header.xid, op, connection)
-        } catch {
-            batch.cancelRecord()
-            refuseUndecodable(header.xid, connection)
-        }
-        if let exceeded = proposer.softQuotaExceeded { warnOfQuota(exceeded) }
-        throttleIfBusy(connection)
-    }
-
-    /// Once a second at most: who goes beyond a limit goes on doing so.
-    private func warnOfQuota(_ exceeded: String) {
-        proposer.softQuotaExceeded = nil
-        guard now >= quotaWarningDue else { return }
-        quotaWarningDue = now + 1000
-        logger.warning("quota exceeded", metadata: ["quota": "\(exceeded)"])
-    }
-
-    /// The transaction is written; the client's reply waits for it.
-    private func expect(
-        _ zxid: Zxid, _ xid: Int32, _ op: OpCode, _ connection: ClientConnection
-    ) {
-        batch.endRecord(zxid: zxid)
-        let waiting = Waiting.client(connection, xid: xid, op: op, arrival: now)
-        inFlight.append(InFlight(zxid: zxid, waiting: waiting))
-        connection.enqueue(.write)
-    }
-
-    private func refuseUndecodable(_ xid: Int32, _ connection: ClientConnection) {
-        if connection.queue.isEmpty {
-            connection.reply(xid: xid, zxid: lastZxid, error: .marshallingError, arrival: now)
-        } else {
-            connection.enqueue(.failure(xid: xid, .marshallingError, arrival: now))
-        }
-    }
-
-    func proposeSession(_ id: SessionID, _ connection: ClientConnection) {
-        propose(for: .session(connection)) {
-            proposer.proposeSession(
-                id, timeoutMilliseconds: connection.timeoutMilliseconds, now: Int64(now),
-                time: Clock.milliseconds, into: &$0)
-        }
-        connection.enqueue(.write)
-    }
-
-    func proposeSessionEnd(_ connection: ClientConnection, xid: Int32) {
-        propose(for: .closing(connection, xid: xid, arrival: now)) {
-            proposer.proposeSessionEnd(
-                connection.session, cxid: xid, time: Clock.milliseconds, into: &$0)
-        }
-        connection.enqueue(.write)
-    }
-
-    // MARK: The turn
-
-    package func turnEnded(_ loop: EventLoop) {
-        guard !batch.isEmpty else { return }
-        let full = batch
-        batch = spareBatches.popLast() ?? LogBatch(capacity: 4096)
-        step(.proposed(full.lastZxid))
-        txnLog.append(full)
-        if snapshots.countLogged(records: full.recordCount, bytes: full.buffer.count) {
-            txnLog.roll()
-        }
-    }
-
-    private func diskWorkEnded() {
-        txnLog.takeCompletions(into: &completions)
-        for completion in completions {
-            switch completion {
-            case .flushed(let batch, let duration):
-                if let duration { recordFlush(microseconds: duration) }
-                statistics.flushedBatchSize.record(Int64(batch.recordCount))
-                flushedBatches.append(batch)
-                step(.acknowledged(upTo: batch.lastZxid, by: serverID))
-            case .failed(let error):
-                fail(error)
-            }
-        }
-        completions.removeAll(keepingCapacity: true)
-        snapshots.jobEnded(&statistics)
-        resumeThrottled()
-    }
-
-    private func recordFlush(microseconds: Int64) {
-        statistics.fsyncTime.record(microseconds / 1000)
-        let threshold = configuration.fsyncWarningThresholdMilliseconds
-        if microseconds / 1000 > Int64(threshold) {
-            logger.warning(
-                "slow flush of the transaction log",
-                metadata: ["milliseconds": "\(microseconds / 1000)"])
-        }
-    }
-
-    private func step(_ event: Broadcast.Event) {
-        broadcast.step(event, into: &broadcastEffects)
-        for effect in broadcastEffects {
-            switch effect {
-            case .commit(let zxid): commit(upTo: zxid)
-            }
-        }
-        broadcastEffects.removeAll(keepingCapacity: true)
-    }
-
-    private func commit(upTo zxid: Zxid) {
-        while let first = flushedBatches.first, first.lastZxid <= zxid {
-            flushedBatches.removeFirst()
-            first.forEachTxn { apply($0) }
-            first.removeAll()
-            if spareBatches.count < 4 { spareBatches.append(first) }
-        }
-        snapshots.considerSnapshot()
-    }
-
-    // MARK: Applying
-
-    private func apply(_ txn: Span<UInt8>) {
-        let waiting = inFlight.removeFirst().waiting
-        body.removeAll(keepingAtMost: 1 << 20)
-        let applied: Database.Applied
-        do {
-            applied = try database.apply(txn, reply: &body)
-        } catch {
-            preconditionFailure("a transaction of our own cannot be applied: \(error)")
-        }
-        let header = applied.header
-        proposer.applied(header.zxid)
-        statistics.commits += 1
-        if header.type == .closeSession { sessionEnded(header.session, waiting) }
-        switch waiting {
-        case .nobody: break
-        case .client(let connection, let xid, let op, let arrival):
-            guard connection.phase != .closing else { return }
-            connection.statistics.lastOperation = op.shortName
-            statistics.updateLatency.record(Int64(bitPattern: now &- arrival))
-            if applied.error == .ok {
-                connection.reply(xid: xid, zxid: header.zxid, arrival: arrival) {
-                    $0.append(body.bytes)
-                }
-            } else {
-                connection.reply(
-                    xid: xid, zxid: header.zxid, error: applied.error, arrival: arrival)
-            }
-            connection.writeAnswered()
-        case .session(let connection):
-            sessionStarted(connection)
-        case .closing(let connection, let xid, let arrival):
-            guard connection.phase != .closing else { return }
-            connection.statistics.lastOperation = OpCode.closeSession.shortName
-            connection.reply(xid: xid, zxid: header.zxid, error: .ok, arrival: arrival)
-            connection.finish()
-        }
-    }
-
-    private func sessionEnded(_ session: SessionID, _ waiting: Waiting) {
-        proposer.tracker.remove(session)
-        guard let connection = connectionsBySession[session] else { return }
-        connection.sessionSlot = nil
-        if case .closing(let asking, _, _) = waiting, asking === connection { return }
-        connection.close()
-    }
-
-    // MARK: Connections
-
-    private func accept(_ stream: Stream) {
-        let address = stream.peer.bytes
-        let perAddress = connectionsPerAddress[address, default: 0]
-        let isFull = configuration.maxCnxns > 0 && connectionCount >= configuration.maxCnxns
-        let hasTooMany =
-            configuration.maxClientCnxns > 0 && perAddress >= configuration.maxClientCnxns
-        guard !isFull, !hasTooMany else {
-            statistics.connectionsRejected += 1
-            let reason = isFull ? "maxCnxns" : "maxClientCnxns"
-            logger.warning(
-                "connection refused", metadata: ["peer": "\(stream.peer)", "limit": "\(reason)"])
-            return stream.close()
-        }
-        connectionsPerAddress[address] = perAddress + 1
-        connectionCount += 1
-        let watcher = freeWatchers.popLast() ?? WatcherID(connections.count)
-        let connection = ClientConnection(server: self, stream: stream, watcher: watcher)
-        if Int(watcher) == connections.count { connections.append(nil) }
-        connections[Int(watcher)] = connection
-        if configuration.clientTcpKeepAlive { stream.setKeepAlive(delaySeconds: 60) }
-        let patience = UInt64(max(0, configuration.sessionlessTimeoutMilliseconds))
-        sessionless.append((now + patience, connection))
-        stream.delegate = connection
-        stream.startReading()
-    }
-
-    /// The connection takes no part any more; its descriptor closes soon.
-    func left(_ connection: ClientConnection) {
-        database.watches.removeAll(of: connection.watcher)
-        if connectionsBySession[connection.session] === connection {
-            connectionsBySession[connection.session] = nil
-        }
-        connectionCount -= 1
-        let address = connection.stream.peer.bytes
-        let rest = connectionsPerAddress[address, default: 1] - 1
-        connectionsPerAddress[address] = rest == 0 ? nil : rest
-    }
-
-    func gone(_ connection: ClientConnection) {
-        connections[Int(connection.watcher)] = nil
-        freeWatchers.append(connection.watcher)
-    }
-
-    private func expireSessionless() {
-        while let first = sessionless.first {
-            let isWaiting =
-                first.connection.phase == .fresh || first.connection.phase == .establishing
-            if isWaiting, first.deadline > now { return }
-            sessionless.removeFirst()
-            if isWaiting {
-                statistics.sessionlessExpired += 1
-                first.connection.close()
-            }
-        }
-    }
-
-    // MARK: Time
-
-    private func expireSessions() {
-        for session in proposer.tracker.expire(now: Int64(now)) {
-            logger.info("session expired", metadata: ["session": "\(session)"])
-            statistics.staleSessionsExpired += 1
-            propose {
-                proposer.proposeSessionEnd(session, cxid: 0, time: Clock.milliseconds, into: &$0)
-            }
-        }
-    }
-
-    /// Containers that are empty and TTL znodes that were left alone go.
-    private func sweepZnodes() {
-        let interval = configuration.containerCheckIntervalMilliseconds
-        let perMinute = configuration.containerMaxPerMinute
-        let limit = max(1, Int(Double(perMinute) * Double(interval) / 60_000))
-        let paths = database.expiredZnodes(
-            now: Clock.milliseconds,
-            neverUsedMilliseconds: Int64(configuration.containerMaxNeverUsedIntervalMilliseconds),
-            limit: min(limit, perMinute))
-        for path in paths {
-            var request = ByteBuffer()
-            request.appendField(path)
-            let origin = Proposer.Origin(
-                session: .none, cxid: 0, identities: [], time: Clock.milliseconds)
-            propose {
-                guard
-                    let zxid = try? proposer.propose(
-                        .deleteContainer, body: request.span, from: origin, into: &$0)
-                else { preconditionFailure("a path is a whole request") }
-                return zxid
-            }
-        }
-    }
-
-    // MARK: Throttling
-
-    func throttleIfBusy(_ connection: ClientConnection) {
-        guard outstanding >= configuration.globalOutstandingLimit else { return }
-        statistics.throttleWaits += 1
-        connection.throttle()
-        throttled.append(connection)
-    }
-
-    private func resumeThrottled() {
-        guard !throttled.isEmpty, outstanding < configuration.globalOutstandingLimit else { return }
-        let waiting = throttled
-        throttled.removeAll(keepingCapacity: true)
-        for connection in waiting where connection.phase != .closing {
-            connection.isThrottled = false
-            connection.resume()
-        }
     }
 
     // MARK: Logging
@@ -618,20 +314,5 @@ package final class ZooKeeperServer: TurnDelegate {
         fields["peer"] = "\(connection.stream.peer)"
         if connection.session != .none { fields["session"] = "\(connection.session)" }
         logger.log(level: level, message, metadata: fields)
-    }
-}
-
-extension ZooKeeperServer: WatchSink {
-    package func deliver(
-        _ type: WatchEventType, path: UnsafeRawBufferPointer, zxid: Zxid, acl: Access,
-        to watchers: [WatcherID]
-    ) {
-        statistics.watchEvents[Int(type.rawValue)].record(Int64(watchers.count))
-        for watcher in watchers {
-            guard let connection = connections[Int(watcher)],
-                configuration.skipACL || acl.permits(.read, to: connection.identities)
-            else { continue }
-            connection.sendEvent(type, path: path, zxid: zxid)
-        }
     }
 }

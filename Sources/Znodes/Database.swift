@@ -1,6 +1,6 @@
 public import ClientProtocol
 public import Jute
-public import StorageFormat
+import StorageFormat
 public import Transactions
 public import Vocabulary
 
@@ -31,22 +31,22 @@ public struct Access {
 /// The only way to change it is to apply a transaction; equal states and equal transactions give
 /// equal states on every server. Source: ZooKeeper, `DataTree.processTxn`, `ZKDatabase`.
 public final class Database {
-    public private(set) var tree: DataTree
+    public internal(set) var tree: DataTree
     public var watches: WatchTable
     /// The timeouts with which the sessions were created, in milliseconds.
-    public private(set) var sessions: [SessionID: Int32] = [:]
-    public private(set) var lastProcessedZxid = Zxid.zero
+    public internal(set) var sessions: [SessionID: Int32] = [:]
+    public internal(set) var lastProcessedZxid = Zxid.zero
     /// `skipACL`: everybody may do everything.
     public var skipsACLs = false
     /// Outlives the database's use. Not weak: that would slow down every retain of the sink.
     public unowned(unsafe) var watchSink: (any WatchSink)?
     /// Transactions whose digest did not match the tree behind them.
-    public private(set) var digestMismatches = 0
+    public internal(set) var digestMismatches = 0
     /// Digests of replayed transactions up to here say nothing: the snapshot may be ahead of them.
-    private var digestsComparedFrom = Zxid.zero
-    private let seed: UInt64
-    private var isSnapshotRestored = false
-    private var found: [WatcherID] = []
+    var digestsComparedFrom = Zxid.zero
+    let seed: UInt64
+    var isSnapshotRestored = false
+    var found: [WatcherID] = []
 
     /// The state of a new ensemble.
     ///
@@ -59,7 +59,7 @@ public final class Database {
     }
 
     /// The znodes that every tree has. Their creation leaves no trace in any stat.
-    private func addReservedZnodes() {
+    func addReservedZnodes() {
         let everybodyReads = ACL(permissions: .read, scheme: "world", id: "anyone")
         let empty = UnsafeRawBufferPointer(start: nil, count: 0)
         for path in [Paths.zookeeper, Paths.quota, Paths.config] {
@@ -361,52 +361,6 @@ public final class Database {
         if digest.value != tree.digest { digestMismatches += 1 }
     }
 
-    // MARK: Watches
-
-    func access(_ handle: NodeHandle) -> Access {
-        let acl = tree.record(handle).pointee.acl
-        return Access(list: tree.acls.list(acl), worldPermissions: tree.acls.worldPermissions(acl))
-    }
-
-    private func fireData(
-        _ type: WatchEventType, _ path: Bytes, _ zxid: Zxid, _ access: () -> Access
-    ) {
-        if watches.count == 0 { return }
-        watches.beginRound()
-        watches.fireData(path, into: &found)
-        deliver(type, path, zxid, access)
-    }
-
-    private func fireDeleted(_ path: Bytes, _ zxid: Zxid, _ access: Access) {
-        if watches.count == 0 { return }
-        watches.beginRound()
-        watches.fireData(path, into: &found)
-        watches.fireChild(path, into: &found)
-        deliver(.nodeDeleted, path, zxid) { access }
-    }
-
-    private func fireChildrenChanged(_ path: Bytes, _ parent: NodeHandle, _ zxid: Zxid) {
-        if watches.count == 0 { return }
-        watches.beginRound()
-        if path.count == 0 {
-            [UInt8(0x2f)].withUnsafeBytes { root in
-                watches.fireChild(root, into: &found)
-                deliver(.nodeChildrenChanged, root, zxid) { access(parent) }
-            }
-        } else {
-            watches.fireChild(path, into: &found)
-            deliver(.nodeChildrenChanged, path, zxid) { access(parent) }
-        }
-    }
-
-    private func deliver(
-        _ type: WatchEventType, _ path: Bytes, _ zxid: Zxid, _ access: () -> Access
-    ) {
-        guard !found.isEmpty else { return }
-        watchSink?.deliver(type, path: path, zxid: zxid, acl: access(), to: found)
-        found.removeAll(keepingCapacity: true)
-    }
-
     // MARK: Access
 
     /// Whether someone may do something to a znode.
@@ -417,125 +371,5 @@ public final class Database {
         let acl = tree.record(handle).pointee.acl
         if skipsACLs || tree.acls.permitsEverybody(permissions, acl) { return true }
         return AccessControl.permits(tree.acls.list(acl), permissions, to: identities)
-    }
-
-    // MARK: Sweeping
-
-    /// Containers that lost their last child, or were never used for so long, and TTL znodes that
-    /// were left alone long enough and are empty.
-    ///
-    /// - Parameters:
-    ///   - now: the wall clock, in milliseconds since 1970.
-    ///   - neverUsedMilliseconds: 0 keeps containers that never had a child.
-    ///   - limit: how many at most.
-    public func expiredZnodes(
-        now: Int64, neverUsedMilliseconds: Int64, limit: Int
-    ) -> [String] {
-        var paths: [String] = []
-        for handle in tree.containers.sorted(by: { $0.index < $1.index }) where paths.count < limit
-        {
-            let record = tree.record(handle)
-            guard record.pointee.childCount == 0 else { continue }
-            let wasUsed = record.pointee.cversion > 0
-            let isStale =
-                neverUsedMilliseconds > 0 && now - record.pointee.mtime > neverUsedMilliseconds
-            if wasUsed || isStale { paths.append(tree.path(of: handle)) }
-        }
-        for handle in tree.ttls.sorted(by: { $0.index < $1.index }) where paths.count < limit {
-            let record = tree.record(handle)
-            guard record.pointee.childCount == 0,
-                case .ttl(let ttl) = Owner(rawValue: record.pointee.owner).kind,
-                now - record.pointee.mtime > ttl
-            else { continue }
-            paths.append(tree.path(of: handle))
-        }
-        return paths
-    }
-}
-
-// MARK: - Restoring
-
-extension Database: RestoreTarget {
-    public func reset() {
-        tree = DataTree(seed: seed)
-        sessions = [:]
-        lastProcessedZxid = .zero
-        isSnapshotRestored = false
-        addReservedZnodes()
-    }
-
-    /// A snapshot brings every znode, the reserved ones too.
-    private func startSnapshot() {
-        guard !isSnapshotRestored else { return }
-        isSnapshotRestored = true
-        tree = DataTree(seed: seed)
-    }
-
-    public func restoreSession(_ id: SessionID, timeoutMilliseconds: Int32) {
-        startSnapshot()
-        sessions[id] = timeoutMilliseconds
-    }
-
-    public func restoreACL(_ id: Int64, _ list: [ACL]) {
-        startSnapshot()
-        tree.acls.restore(id, list)
-    }
-
-    public func restoreNode(
-        path: Span<UInt8>, data: Span<UInt8>?, aclID: Int64, stat: StatPersisted
-    ) throws(RestoreError) {
-        startSnapshot()
-        guard let acl = tree.acls.restoredID(aclID) else { throw .unknownACL(aclID) }
-        tree.acls.retain(acl)
-        let isLinked = path.withUnsafeBytes { path in
-            if path.count == 0 {
-                if let data {
-                    data.withUnsafeBytes { tree.restoreRoot(data: $0, acl: acl, stat: stat) }
-                } else {
-                    tree.restoreRoot(data: nil, acl: acl, stat: stat)
-                }
-                return true
-            }
-            if let data {
-                return data.withUnsafeBytes {
-                    tree.link(path: path, data: $0, acl: acl, stat: stat) != nil
-                }
-            }
-            return tree.link(path: path, data: nil, acl: acl, stat: stat) != nil
-        }
-        guard !isLinked else { return }
-        let text = String(lenientUTF8: path)
-        throw tree.find(path) == nil ? .parentMissing(path: text) : .duplicateNode(path: text)
-    }
-
-    public func finishSnapshot(
-        zxid: Zxid, digest: (zxid: Zxid, value: UInt64)?
-    ) throws(RestoreError) {
-        startSnapshot()
-        tree.acls.endRestoring()
-        tree.restoreQuotas()
-        lastProcessedZxid = zxid
-        if let digest {
-            digestsComparedFrom = digest.zxid
-            if digest.zxid == zxid, digest.value != tree.digest { digestMismatches += 1 }
-        }
-    }
-
-    public func replay(_ txn: Span<UInt8>) throws(RestoreError) {
-        do throws(TxnError) {
-            _ = try apply(txn)
-        } catch {
-            switch error {
-            case .malformed(let reason): throw .undecodable(reason)
-            case .unknownType(let type): throw .unknownTxnType(type)
-            case .notAllowedInMulti(let type): throw .unknownTxnType(type.rawValue)
-            }
-        }
-    }
-
-    /// Ephemeral znodes without a session, which nothing would ever remove. Apache's servers drop
-    /// them after loading; here they leave by an ordinary transaction.
-    public var orphanedSessions: [SessionID] {
-        tree.sessionsWithEphemerals.filter { sessions[$0] == nil }
     }
 }
