@@ -15,7 +15,8 @@ import Znodes
 ///
 /// A read waits while a write of the same session is out, so that the session sees its own writes;
 /// other sessions' reads do not. What waits is kept as the frame it came in, and read again when
-/// its turn comes. While `queue` is not empty its head is a write.
+/// its turn comes. The head of `queue` is a write that is still out, unless the client does not
+/// read: then everything that is due waits here, so that one reply at most is beyond the limit.
 final class ClientConnection: StreamDelegate {
     enum Phase {
         case fresh
@@ -30,10 +31,16 @@ final class ClientConnection: StreamDelegate {
     /// A request that has no reply yet.
     enum Pending {
         case write
+        /// A write that is applied; its reply waits for what is in front of it.
+        case reply(xid: Int32, zxid: Zxid, ErrorCode, body: [UInt8], arrival: UInt64)
         /// Something to be answered when the writes in front of it are.
         case frame([UInt8], arrival: UInt64)
         /// A write whose body is no record.
         case failure(xid: Int32, ErrorCode, arrival: UInt64)
+
+        var isWrite: Bool {
+            if case .write = self { true } else { false }
+        }
     }
 
     /// Replies beyond this many bytes wait for the client to read what it has.
@@ -197,14 +204,38 @@ final class ClientConnection: StreamDelegate {
         server.statistics.answered(latency: latency, bytes: bytes)
     }
 
-    /// The write at the head of the queue has its reply: what waited behind it is due.
-    func writeAnswered() {
-        precondition(!queue.isEmpty, "a write waits in the queue until it is applied")
-        queue.removeFirst()
-        server.outstanding -= 1
-        while phase != .closing, let next = queue.first {
+    /// Answers a write that is applied: the first in the queue without a reply.
+    func answerWrite(
+        xid: Int32, zxid: Zxid, error: ErrorCode, arrival: UInt64, body: UnsafeRawBufferPointer
+    ) {
+        guard case .write? = queue.first else {
+            // The client reads too slowly even for what is in front of this.
+            guard let index = queue.firstIndex(where: { $0.isWrite }) else {
+                preconditionFailure("a write waits in the queue until it is applied")
+            }
+            queue[index] = .reply(xid: xid, zxid: zxid, error, body: Array(body), arrival: arrival)
+            return
+        }
+        dequeue()
+        reply(xid: xid, zxid: zxid, error: error, arrival: arrival) { $0.append(body) }
+        answerWaiting()
+    }
+
+    /// The transaction of this connection's session is applied.
+    func sessionBegun() {
+        dequeue()
+        answerWaiting()
+    }
+
+    /// Answers what is due: everything up to the next write that is still out, as far as the client
+    /// keeps reading.
+    private func answerWaiting() {
+        while phase != .closing, !isWaitingForOutput, let next = queue.first {
             switch next {
             case .write: return
+            case .reply(let xid, let zxid, let error, let body, let arrival):
+                dequeue()
+                reply(xid: xid, zxid: zxid, error: error, arrival: arrival) { $0.append(body) }
             case .frame(let bytes, let arrival):
                 dequeue()
                 var reader = JuteReader(bytes.span, limits: server.juteLimits)
@@ -215,7 +246,10 @@ final class ClientConnection: StreamDelegate {
                 dequeue()
                 reply(xid: xid, zxid: server.lastZxid, error: error, arrival: arrival)
             }
+            if stream.output.count > Self.outputBytesMax { waitForOutput() }
         }
+        // The reply to closeSession is the last.
+        if phase == .ending, queue.isEmpty { finish() }
     }
 
     private func dequeue() {
@@ -271,6 +305,7 @@ final class ClientConnection: StreamDelegate {
     func streamDrained(_ stream: Stream) {
         guard isWaitingForOutput else { return }
         isWaitingForOutput = false
+        answerWaiting()
         resume()
     }
 

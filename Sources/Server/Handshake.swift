@@ -74,7 +74,7 @@ extension ZooKeeperServer {
             let slot = proposer.tracker.slot(of: connection.session)
         else { return }
         establish(connection, slot)
-        connection.writeAnswered()
+        connection.sessionBegun()
         connection.resume()
     }
 

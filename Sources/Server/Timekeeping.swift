@@ -7,6 +7,11 @@ import Znodes
 /// What time brings: sessions that expire, znodes whose time is over.
 extension ZooKeeperServer {
     func expireSessions() {
+        // After a pause of the whole process, signs of life wait unread in the sockets: they are
+        // heard first.
+        let isLate = now > expiryDue + 1000
+        expiryDue = now + expiryMilliseconds
+        guard !isLate else { return }
         for session in proposer.tracker.expire(now: Int64(now)) {
             logger.info("session expired", metadata: ["session": "\(session)"])
             statistics.staleSessionsExpired += 1

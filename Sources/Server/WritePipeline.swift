@@ -176,22 +176,17 @@ extension ZooKeeperServer {
             guard connection.phase != .closing else { return }
             connection.statistics.lastOperation = op.shortName
             statistics.updateLatency.record(Int64(bitPattern: now &- arrival))
-            if applied.error == .ok {
-                connection.reply(xid: xid, zxid: header.zxid, arrival: arrival) {
-                    $0.append(body.bytes)
-                }
-            } else {
-                connection.reply(
-                    xid: xid, zxid: header.zxid, error: applied.error, arrival: arrival)
-            }
-            connection.writeAnswered()
+            let record = applied.error == .ok ? body.bytes : Bytes(start: nil, count: 0)
+            connection.answerWrite(
+                xid: xid, zxid: header.zxid, error: applied.error, arrival: arrival, body: record)
         case .session(let connection):
             sessionStarted(connection)
         case .closing(let connection, let xid, let arrival):
             guard connection.phase != .closing else { return }
             connection.statistics.lastOperation = OpCode.closeSession.shortName
-            connection.reply(xid: xid, zxid: header.zxid, error: .ok, arrival: arrival)
-            connection.finish()
+            connection.answerWrite(
+                xid: xid, zxid: header.zxid, error: .ok, arrival: arrival,
+                body: Bytes(start: nil, count: 0))
         }
     }
 

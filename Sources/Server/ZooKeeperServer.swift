@@ -62,6 +62,8 @@ package final class ZooKeeperServer: TurnDelegate {
     var body = ByteBuffer()
 
     // Time
+    /// When sessions are looked at next, in milliseconds of the loop's clock.
+    var expiryDue: UInt64 = 0
     private let expiryTimer: LoopTimer
     private let sweepTimer: LoopTimer
     private let purgeTimer: LoopTimer
@@ -209,6 +211,9 @@ package final class ZooKeeperServer: TurnDelegate {
         }
     }
 
+    /// How often sessions are looked at: a tick, or half a second if that is shorter.
+    var expiryMilliseconds: UInt64 { UInt64(min(configuration.tickTimeMilliseconds, 500)) }
+
     /// Milliseconds of the loop's clock.
     var now: UInt64 { loop.nowMilliseconds }
 
@@ -259,9 +264,9 @@ package final class ZooKeeperServer: TurnDelegate {
     }
 
     private func startTimers() {
-        let tick = UInt64(configuration.tickTimeMilliseconds)
+        expiryDue = now + expiryMilliseconds
         expiryTimer.start(
-            afterMilliseconds: min(tick, 500), repeatMilliseconds: min(tick, 500)
+            afterMilliseconds: expiryMilliseconds, repeatMilliseconds: expiryMilliseconds
         ) { [unowned self] in
             expireSessions()
             expireSessionless()

@@ -380,7 +380,7 @@ def test_a_client_that_does_not_read_costs_little(make_server):
                 stuck = 0
             except BlockingIOError:
                 stuck += 1
-                time.sleep(0.01)
+                time.sleep(0.01)  # polls the full socket
             start = time.monotonic()
             assert writer.exists("/big") is not None
             assert time.monotonic() - start < 2, "others are served meanwhile"

@@ -375,12 +375,12 @@ def test_killed_at_random_moments_nothing_is_lost(make_server):
     total = 0
     for number in range(ROUNDS):
         seconds = choices.choice([0.02, 0.1, 0.2, 0.4])
-        world.load(until=lambda: time.sleep(choices.uniform(0, seconds)))
+        world.load(until=lambda: time.sleep(choices.uniform(0, seconds)))  # the random moment
         total += world.acknowledged
         if choices.random() < 0.25:
             # A crash in the middle of the recovery from the crash.
             server.start(wait=False)
-            time.sleep(choices.uniform(0, 0.05))
+            time.sleep(choices.uniform(0, 0.05))  # the random moment
             server.kill()
         server.start()
         try:

@@ -131,14 +131,15 @@ def test_a_session_reads_its_own_writes(client):
 
 
 def test_readers_do_not_wait_for_a_writer(server):
-    """While one session has thousands of writes out, another one's reads are answered between them."""
+    """While one session has thousands of writes out, another one's reads are answered between them.
+
+    One burst may be over before the reader's turn comes: bursts follow until it has come.
+    """
     count = 5000
     with Client(server.address, timeout=30000) as writer, Client(server.address) as reader:
         writer.create("/slow")
-        first = writer.zxid
         batch = b"".join(wire.request(number + 1, "setData", wire.set_data("/slow", b"x" * 500))
                          for number in range(count))
-        last = []
 
         def write():
             sender = threading.Thread(target=writer.send_bytes, args=(batch,))
@@ -146,19 +147,23 @@ def test_readers_do_not_wait_for_a_writer(server):
             for number in range(count):
                 assert writer.reply(30).xid == number + 1
             sender.join()
-            last.append(writer.zxid)
+            ends.append(writer.zxid)
 
-        writing = threading.Thread(target=write)
-        writing.start()
-        seen, slowest = [], 0
-        while writing.is_alive():
-            start = time.monotonic()
-            seen.append(reader.call("exists", wire.path_watch("/slow")).zxid)
-            slowest = max(slowest, time.monotonic() - start)
-        writing.join()
-        assert last, "the writer got all its answers"
-        between = [zxid for zxid in seen if first < zxid < last[0]]
-        assert len(between) >= 3, f"{len(between)} of {len(seen)} reads during {count} writes"
+        between, slowest = [], 0
+        for _ in range(50):
+            first, ends, seen = writer.zxid, [], []
+            writing = threading.Thread(target=write)
+            writing.start()
+            while writing.is_alive():
+                start = time.monotonic()
+                seen.append(reader.call("exists", wire.path_watch("/slow")).zxid)
+                slowest = max(slowest, time.monotonic() - start)
+            writing.join()
+            assert ends, "the writer got all its answers"
+            between += [zxid for zxid in seen if first < zxid < ends[0]]
+            if len(between) >= 3:
+                break
+        assert len(between) >= 3, "no read was answered between the writes"
         assert slowest < 1, f"a read took {slowest:.2f} s"
 
 
@@ -424,7 +429,7 @@ def test_an_emptied_container_vanishes(sweeping):
         client.create("/box/b")
         client.exists("/box", watch=True)
         client.delete("/box/a")
-        time.sleep(0.4)
+        time.sleep(0.4)  # four sweeps must pass the container that still has a child
         assert client.exists("/box"), "it has a child"
         client.delete("/box/b")
         event = client.wait_event()
@@ -449,7 +454,7 @@ def test_a_ttl_node_vanishes(sweeping):
         while not client.events:
             client.set("/renewed", b"again")
             renewed = time.monotonic()
-            time.sleep(0.1)
+            time.sleep(0.1)  # renews more often than the TTL ends
             assert time.monotonic() - start < 5, "/short is still there"
         taken = time.monotonic() - start
         assert (client.events[0].type, client.events[0].path) == (DELETED, "/short")

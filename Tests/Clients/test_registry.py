@@ -166,7 +166,7 @@ def test_registry_stands_while_the_server_crashes(registry):
     watched_until = time.monotonic() + SESSION_SECONDS + 2 * TICK_SECONDS
     while time.monotonic() < watched_until:
         assert announcements(server) == before
-        time.sleep(0.2)
+        time.sleep(0.2)  # the state must hold all this time; this is how often it is looked at
     assert first.alive and second.alive and consumer.alive
     both = {"10.0.0.5:20880", "10.0.0.6:20880"}
     for urls in consumer.lists()[lists_before:]:

@@ -249,7 +249,7 @@ def test_pings_keep_a_session(quick):
         end = time.monotonic() + 2.5
         while time.monotonic() < end:
             client.ping()
-            time.sleep(0.2)
+            time.sleep(0.2)  # the pace of a client that stays in touch
         assert client.exists("/kept")
         client.close_session()
 
@@ -259,7 +259,7 @@ def test_reads_keep_a_session_too(quick):
         end = time.monotonic() + 2
         while time.monotonic() < end:
             assert client.exists("/")
-            time.sleep(0.2)
+            time.sleep(0.2)  # the pace of a client that stays in touch
         client.close_session()
 
 
