@@ -92,6 +92,8 @@ package final class ZooKeeperServer: TurnDelegate {
     /// Opens the data, or says why it cannot be opened. Nobody is served before `run`.
     package init(_ configuration: ServerConfiguration, logger: Logger) throws(StartError) {
         startedAt = Clock.milliseconds
+        // A file over the limit is an error of its write, not the end of the process by a signal.
+        signal(SIGXFSZ, SIG_IGN)
         self.configuration = configuration
         self.logger = logger
         juteLimits = JuteLimits(

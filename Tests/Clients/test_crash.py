@@ -2,7 +2,7 @@
 
     CRASH_ROUNDS=500 CRASH_SEED=7 python -m pytest test_crash.py -k random_moments -s
 
-CRASH_ROUNDS   how often the server is killed (default 25; take hundreds before a release)
+CRASH_ROUNDS   how often the server is killed (default 300)
 CRASH_SEED     repeats the choices of a run: operations and moments, not the scheduler's
 DAMAGE_STEP    try every n-th byte only (default 1, with Apache's slow start 16)
 
@@ -29,7 +29,7 @@ import harness
 import storage_files
 import wire
 
-ROUNDS = int(os.environ.get("CRASH_ROUNDS", "25"))
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "300"))
 SEED = int(os.environ.get("CRASH_SEED", time.time_ns() % 1_000_000))
 DAMAGE_STEP = int(os.environ.get("DAMAGE_STEP",
                                  "16" if harness.default_kind() == "apache" else "1"))
