@@ -81,9 +81,15 @@ final class ClientConnection: StreamDelegate {
         server.statistics.bytesReceived += bytes.count
         guard stash.isEmpty else {
             stash.append(bytes)
-            return parseStash()
+            parseStash()
+            if !canGoOn { stream.pauseReading() }
+            return
         }
-        guard canGoOn else { return stash.append(bytes) }
+        guard canGoOn else {
+            // What is not due stays in the kernel, not here.
+            stash.append(bytes)
+            return stream.pauseReading()
+        }
         isParsing = true
         let consumed = parse(bytes)
         isParsing = false

@@ -1,0 +1,24 @@
+/// Same seed, same numbers, on every machine: SplitMix64.
+package struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+
+    package init(seed: UInt64) { state = seed }
+
+    package mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var mixed = state
+        mixed = (mixed ^ mixed >> 30) &* 0xbf58_476d_1ce4_e5b9
+        mixed = (mixed ^ mixed >> 27) &* 0x94d0_49bb_1331_11eb
+        return mixed ^ mixed >> 31
+    }
+
+    package mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(limit)) }
+
+    package mutating func chance(percent: Int) -> Bool { below(100) < percent }
+
+    package mutating func pick<Value>(_ values: [Value]) -> Value { values[below(values.count)] }
+
+    package mutating func bytes(atMost limit: Int) -> [UInt8] {
+        (0..<below(limit + 1)).map { _ in UInt8(truncatingIfNeeded: next()) }
+    }
+}
