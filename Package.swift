@@ -148,5 +148,48 @@ let package = Package(
             swiftSettings: common),
         .testTarget(
             name: "EventLoopTests", dependencies: ["EventLoop", "Jute"], swiftSettings: common),
+        .target(
+            name: "UnitTestSupport", dependencies: ["Vocabulary", "Jute"],
+            path: "Tests/UnitTestSupport", swiftSettings: common),
+        .testTarget(
+            name: "JuteTests", dependencies: ["Vocabulary", "Jute", "UnitTestSupport"],
+            swiftSettings: common),
+        .testTarget(
+            name: "ClientProtocolTests",
+            dependencies: ["Vocabulary", "Jute", "ClientProtocol", "UnitTestSupport"],
+            swiftSettings: common),
+        .testTarget(
+            name: "TransactionsTests",
+            dependencies: [
+                "Vocabulary", "Jute", "Transactions", "StorageFormat", "StorageTestSupport",
+                "UnitTestSupport",
+            ],
+            swiftSettings: common),
+        .testTarget(
+            name: "ZnodesTests",
+            dependencies: [
+                "Vocabulary", "Jute", "ClientProtocol", "Transactions", "StorageFormat", "Storage",
+                "Znodes", "StorageTestSupport", "UnitTestSupport",
+                .product(name: "SystemPackage", package: "swift-system"),
+            ],
+            swiftSettings: common),
+        .testTarget(
+            name: "ZabTests", dependencies: ["Vocabulary", "Zab", "UnitTestSupport"],
+            swiftSettings: common),
+        .testTarget(
+            name: "ServerTests",
+            dependencies: [
+                "Vocabulary", "Server", "UnitTestSupport",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: common),
+        .testTarget(
+            name: "FuzzTests",
+            dependencies: [
+                "Vocabulary", "Jute", "ClientProtocol", "Transactions", "StorageFormat", "Storage",
+                "Znodes", "StorageTestSupport", "UnitTestSupport",
+                .product(name: "SystemPackage", package: "swift-system"),
+            ],
+            swiftSettings: common),
     ]
 )

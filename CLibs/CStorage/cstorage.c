@@ -6,9 +6,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 
 int cstorage_fallocate(int file, int64_t offset, int64_t bytes) {
     return fallocate(file, 0, offset, bytes) == 0 ? 0 : -errno;
+}
+
+void cstorage_idle_thread(void) {
+    const struct sched_param none = {0};
+    sched_setscheduler(0, SCHED_IDLE, &none);
 }
 
 void cstorage_name_thread(const char *name) {

@@ -97,6 +97,7 @@ extension ZooKeeperServer {
     // MARK: The turn
 
     package func turnEnded(_ loop: EventLoop) {
+        if database.tree.hasGarbage { database.tree.reclaim(atMost: Self.reclaimedPerTurn) }
         guard !batch.isEmpty else { return }
         let full = batch
         batch = spareBatches.popLast() ?? LogBatch(capacity: 4096)

@@ -213,6 +213,9 @@ package final class ZooKeeperServer: TurnDelegate {
         }
     }
 
+    /// Freeing a hundred thousand blocks at once would be a pause that clients notice.
+    static let reclaimedPerTurn = 500
+
     /// How often sessions are looked at: a tick, or half a second if that is shorter.
     var expiryMilliseconds: UInt64 { UInt64(min(configuration.tickTimeMilliseconds, 500)) }
 
@@ -273,7 +276,7 @@ package final class ZooKeeperServer: TurnDelegate {
             expireSessions()
             expireSessionless()
             resumeThrottled()
-            _ = database.tree.reclaim(atMost: 100_000)
+            database.tree.reclaim(atMost: Self.reclaimedPerTurn)
         }
         let sweep = UInt64(max(1, configuration.containerCheckIntervalMilliseconds))
         sweepTimer.start(afterMilliseconds: sweep, repeatMilliseconds: sweep) { [unowned self] in

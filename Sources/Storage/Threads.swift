@@ -78,9 +78,6 @@ struct Thread: ~Copyable {
 
     /// Lets every other thread of the machine go first; for the calling thread only.
     static func lowerPriorityOfCurrent() {
-        // Linux counts niceness per thread, and 0 is the calling one. Refused only by limits that
-        // forbid nothing here, and then the thread is merely not nice.
-        let which = __priority_which_t(PRIO_PROCESS.rawValue)
-        _ = setpriority(which, 0, getpriority(which, 0) + 10)
+        cstorage_idle_thread()
     }
 }

@@ -368,6 +368,9 @@ public final class DataTree {
         }
     }
 
-    /// Frees some of the memory that a finished snapshot kept; false when nothing is left.
-    public func reclaim(atMost limit: Int) -> Bool { slab.reclaim(atMost: limit) }
+    /// A finished snapshot left memory to free.
+    public var hasGarbage: Bool { slab.hasGarbage }
+
+    /// Frees some of the memory that finished snapshots kept.
+    public func reclaim(atMost limit: Int) { slab.reclaim(atMost: limit) }
 }

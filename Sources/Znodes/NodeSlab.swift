@@ -116,7 +116,10 @@ struct NodeSlab: ~Copyable {
     private var firstFree = NodeHandle.none
     private var used: UInt32 = 0
     private(set) var isFrozen = false
+    /// Replaced or deleted while the frozen view may read them.
     private var retired: [UnsafeMutableRawPointer] = []
+    /// What nobody reads any more, freed a little at a time.
+    private var garbage: [UnsafeMutableRawPointer] = []
 
     init() {
         pages = .allocate(capacity: pageCapacity)
@@ -124,10 +127,10 @@ struct NodeSlab: ~Copyable {
     }
 
     deinit {
-        for index in 0..<pageCount { pages[index].deallocate() }
+        for index in 0..<pageCount { free(pages[index]) }
         pages.deallocate()
         shared.deallocate()
-        for blob in retired { free(blob) }
+        for memory in retired + garbage { free(memory) }
     }
 
     @inline(__always)
@@ -145,7 +148,7 @@ struct NodeSlab: ~Copyable {
 
     @inline(never)
     private mutating func copyPage(_ page: Int) {
-        let copy = Page.allocate(capacity: Self.recordsPerPage)
+        let copy = Self.newPage()
         memcpy(copy, pages[page], Self.recordsPerPage * MemoryLayout<NodeRecord>.stride)
         pages[page] = copy
         shared[page] = 0
@@ -165,6 +168,13 @@ struct NodeSlab: ~Copyable {
         return handle
     }
 
+    /// By `malloc`, as the blobs: what is retired is freed without a look at what it was.
+    private static func newPage() -> Page {
+        let bytes = recordsPerPage * MemoryLayout<NodeRecord>.stride
+        guard let memory = malloc(bytes) else { fatalError("out of memory for \(bytes) bytes") }
+        return memory.bindMemory(to: NodeRecord.self, capacity: recordsPerPage)
+    }
+
     private mutating func addPage() {
         if pageCount == pageCapacity {
             let capacity = pageCapacity * 2
@@ -178,7 +188,7 @@ struct NodeSlab: ~Copyable {
             shared = moreShared
             pageCapacity = capacity
         }
-        pages[pageCount] = .allocate(capacity: Self.recordsPerPage)
+        pages[pageCount] = Self.newPage()
         shared[pageCount] = 0
         pageCount += 1
     }
@@ -231,18 +241,20 @@ struct NodeSlab: ~Copyable {
     mutating func thaw(_ frozen: Frozen) {
         precondition(isFrozen, "only a frozen slab thaws")
         isFrozen = false
-        for page in 0..<frozen.pageCount {
-            if pages[page] != frozen.pages[page] { frozen.pages[page].deallocate() }
-            shared[page] = 0
+        for page in 0..<frozen.pageCount where pages[page] != frozen.pages[page] {
+            retired.append(UnsafeMutableRawPointer(frozen.pages[page]))
         }
+        memset(shared, 0, frozen.pageCount)
         frozen.pages.deallocate()
+        if garbage.isEmpty { swap(&garbage, &retired) } else { garbage += retired }
+        retired = []
     }
 
-    /// Frees some of what was retired; false when nothing is left to free.
-    mutating func reclaim(atMost limit: Int) -> Bool {
-        guard !isFrozen else { return false }
-        for _ in 0..<min(limit, retired.count) { free(retired.removeLast()) }
-        if retired.isEmpty { retired = [] }
-        return !retired.isEmpty
+    var hasGarbage: Bool { !garbage.isEmpty }
+
+    /// Frees some of what finished views kept.
+    mutating func reclaim(atMost limit: Int) {
+        for _ in 0..<min(limit, garbage.count) { free(garbage.removeLast()) }
+        if garbage.isEmpty { garbage = [] }
     }
 }

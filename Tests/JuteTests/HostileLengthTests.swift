@@ -8,20 +8,30 @@ import Vocabulary
     @Test(arguments: 0..<4)
     func `a cut int says how much is missing`(_ have: Int) {
         let cut = [UInt8](repeating: 1, count: have)
-        let error = failure(reading: cut) { var r = JuteReader($0); _ = try r.readInt() }
+        let error = failure(reading: cut) {
+            var r = JuteReader($0); _ = try r.readInt()
+        }
         #expect(error == .truncated(need: 4, have: have))
     }
 
     @Test(arguments: 0..<8)
     func `a cut long says how much is missing`(_ have: Int) {
         let cut = [UInt8](repeating: 1, count: have)
-        let error = failure(reading: cut) { var r = JuteReader($0); _ = try r.readLong() }
+        let error = failure(reading: cut) {
+            var r = JuteReader($0); _ = try r.readLong()
+        }
         #expect(error == .truncated(need: 4, have: have < 4 ? have : have - 4))
     }
 
     @Test func `a cut byte and a cut bool are errors`() {
-        #expect(failure(reading: []) { var r = JuteReader($0); _ = try r.readByte() } == .truncated(need: 1, have: 0))
-        #expect(failure(reading: []) { var r = JuteReader($0); _ = try r.readBool() } == .truncated(need: 1, have: 0))
+        #expect(
+            failure(reading: []) {
+                var r = JuteReader($0); _ = try r.readByte()
+            } == .truncated(need: 1, have: 0))
+        #expect(
+            failure(reading: []) {
+                var r = JuteReader($0); _ = try r.readBool()
+            } == .truncated(need: 1, have: 0))
     }
 
     @Test(arguments: 0..<9)
@@ -49,12 +59,22 @@ import Vocabulary
 
     private static var fieldReaders: [(Span<UInt8>) throws -> Void] {
         [
-        { var r = JuteReader($0); _ = try r.readBytes() },
-        { var r = JuteReader($0); _ = try r.readOptionalBytes() },
-        { var r = JuteReader($0); _ = try r.readBytesOrEmpty() },
-        { var r = JuteReader($0); _ = try r.readString() },
-        { var r = JuteReader($0); _ = try r.readOptionalString() },
-    ]
+            {
+                var r = JuteReader($0); _ = try r.readBytes()
+            },
+            {
+                var r = JuteReader($0); _ = try r.readOptionalBytes()
+            },
+            {
+                var r = JuteReader($0); _ = try r.readBytesOrEmpty()
+            },
+            {
+                var r = JuteReader($0); _ = try r.readString()
+            },
+            {
+                var r = JuteReader($0); _ = try r.readOptionalString()
+            },
+        ]
     }
 
     @Test func `the limit itself is allowed, one more is not`() {
@@ -73,7 +93,9 @@ import Vocabulary
 
     @Test func `a length over the limit is an error before the bytes are missed`() {
         let encoded = bytes { $0.append(Int32.max) }
-        let error = failure(reading: encoded) { var r = JuteReader($0); _ = try r.readBytes() }
+        let error = failure(reading: encoded) {
+            var r = JuteReader($0); _ = try r.readBytes()
+        }
         #expect(error == .invalidLength(Int32.max))
     }
 
@@ -95,6 +117,9 @@ import Vocabulary
         #expect(both == encoded)
         let none = try reader.take(0).count
         #expect(none == 0)
-        #expect(failure(reading: encoded) { var r = JuteReader($0); _ = try r.take(3) } == .truncated(need: 3, have: 2))
+        #expect(
+            failure(reading: encoded) {
+                var r = JuteReader($0); _ = try r.take(3)
+            } == .truncated(need: 3, have: 2))
     }
 }

@@ -85,8 +85,14 @@ import Vocabulary
         let null = bytes { $0.appendNull() }
         var reader = JuteReader(null.span)
         #expect(try reader.readOptionalString() == nil)
-        #expect(failure(reading: null) { var r = JuteReader($0); _ = try r.readString() } == .unexpectedNull)
-        #expect(failure(reading: null) { var r = JuteReader($0); _ = try r.readBytes() } == .unexpectedNull)
+        #expect(
+            failure(reading: null) {
+                var r = JuteReader($0); _ = try r.readString()
+            } == .unexpectedNull)
+        #expect(
+            failure(reading: null) {
+                var r = JuteReader($0); _ = try r.readBytes()
+            } == .unexpectedNull)
         reader = JuteReader(null.span)
         let count = try reader.readBytesOrEmpty().count
         #expect(count == 0)

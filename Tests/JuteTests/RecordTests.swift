@@ -97,7 +97,9 @@ import Vocabulary
 
     @Test func `a huge list runs out of bytes at once and not out of memory`() {
         let encoded = bytes { $0.append(Int32.max) }
-        let error = failure(reading: encoded) { var r = JuteReader($0); _ = try r.readACLs() }
+        let error = failure(reading: encoded) {
+            var r = JuteReader($0); _ = try r.readACLs()
+        }
         #expect(error == .truncated(need: 4, have: 0))
     }
 

@@ -46,7 +46,9 @@ import Vocabulary
             [ACL(permissions: Permissions(rawValue: Int32(number)), scheme: "world", id: "anyone")]
         }
         for _ in 0..<3000 {
-            if random.chance(percent: 50), let id = twin.keys.sorted().first(where: { _ in random.chance(percent: 30) }) {
+            if random.chance(percent: 50),
+                let id = twin.keys.sorted().first(where: { _ in random.chance(percent: 30) })
+            {
                 table.release(id)
                 twin[id]?.uses -= 1
                 if twin[id]?.uses == 0 { twin[id] = nil }

@@ -48,7 +48,8 @@ import Vocabulary
         try world.create("/a")
         var compared = 0
         for exchange in Exchange.load("paths") {
-            guard let op = OpCode(rawValue: exchange.op), [.create, .delete, .setData, .setACL].contains(op)
+            guard let op = OpCode(rawValue: exchange.op),
+                [.create, .delete, .setData, .setACL].contains(op)
             else { continue }
             var reply = PlainReader(exchange.reply.dropFirst(16))
             let expected = ErrorCode(rawValue: try reply.int())

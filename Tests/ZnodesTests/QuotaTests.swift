@@ -117,7 +117,9 @@ import Vocabulary
         // In a process of its own: a trap would end all the others.
         let isMaximum = text.hasPrefix("count=9")
         if isMaximum {
-            await #expect(processExitsWith: .success) { try overflow(writing: "9223372036854775807") }
+            await #expect(processExitsWith: .success) {
+                try overflow(writing: "9223372036854775807")
+            }
         } else {
             await #expect(processExitsWith: .success) {
                 try overflow(writing: "-9223372036854775808")

@@ -84,6 +84,19 @@ import Vocabulary
         }
     }
 
+    /// `//x` is no path, and must not become a second znode with the name of `/x`.
+    @Test func `an ephemeral of an odd path ends with its session`() {
+        let database = Database(seed: 1)
+        for (zxid, path) in [(1, "//x"), (2, "/x")] as [(Int64, String)] {
+            let create = record(create: path, parentCVersion: Int32(zxid), isEphemeral: true)
+            _ = apply(header(.create, zxid: zxid) + create, to: database)
+        }
+        let end = header(.closeSession, zxid: 3) + bytes { $0.append(Int32(0)) }
+        #expect(apply(end, to: database) == .success(.ok))
+        #expect(database.tree.ephemeralCount == 0)
+        #expect(database.tree.count == 4)
+    }
+
     @Test func `a TTL that means nothing makes a znode that stays`() {
         let database = Database(seed: 1)
         let path = Array("/t".utf8)

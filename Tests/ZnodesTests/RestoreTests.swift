@@ -151,7 +151,8 @@ import Vocabulary
         let database = Database(seed: 1)
         database.restoreACL(7, [.readOnly])
         #expect(restore([("", -1), ("/a", 7)], into: database) == nil)
-        #expect(database.tree.find(Array("/a".utf8).span).map { database.tree.acl($0) } == [.readOnly])
+        #expect(
+            database.tree.find(Array("/a".utf8).span).map { database.tree.acl($0) } == [.readOnly])
     }
 
     @Test func `ephemerals without a session are found`() throws {

@@ -32,7 +32,9 @@ import Vocabulary
         var generator = AskGenerator(seed: seed)
         let world = World { $0.extendedTypesEnabled = true }
         for write in 0..<500 {
-            if write.isMultiple(of: 20) { generator.known = try world.database.shown().keys.sorted() }
+            if write.isMultiple(of: 20) {
+                generator.known = try world.database.shown().keys.sorted()
+            }
             let ask = generator.ask()
             try world.run(ask.op, ask.body, as: [World.superUser, World.bob])
         }

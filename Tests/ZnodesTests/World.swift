@@ -125,11 +125,3 @@ final class World {
         }
     }
 }
-
-extension ACL {
-    static let readOnly = ACL(permissions: .read, scheme: "world", id: "anyone")
-    static let bobs = ACL(permissions: .all, scheme: "digest", id: "bob:hash")
-    static func world(_ permissions: Permissions) -> ACL {
-        ACL(permissions: permissions, scheme: "world", id: "anyone")
-    }
-}

@@ -1,8 +1,7 @@
-import UnitTestSupport
-import Vocabulary
+package import Vocabulary
 
 /// A write, as a value that a client's bytes and the twin both come from.
-enum Ask {
+package enum Ask {
     case create(OpCode, String, data: [UInt8]?, acl: [ACL], flags: Int32, ttl: Int64)
     case delete(String, version: Int32)
     case deleteContainer(String)
@@ -11,7 +10,7 @@ enum Ask {
     case check(String, version: Int32)
     case multi([Ask])
 
-    var op: OpCode {
+    package var op: OpCode {
         switch self {
         case .create(let op, _, _, _, _, _): op
         case .delete: .delete
@@ -23,7 +22,7 @@ enum Ask {
         }
     }
 
-    var body: [UInt8] {
+    package var body: [UInt8] {
         switch self {
         case .create(let op, let path, let data, let acl, let flags, let ttl):
             RequestBytes.create(
@@ -42,10 +41,10 @@ enum Ask {
 }
 
 /// Draws writes on a small tree, so that they meet each other often.
-struct AskGenerator {
-    var random: SeededGenerator
+package struct AskGenerator {
+    package var random: SeededGenerator
     /// Paths that exist: most writes are to them or just below.
-    var known: [String] = ["/"]
+    package var known: [String] = ["/"]
     private let names = ["a", "b", "c", "d-", "e", "f", "long-name-of-a-znode", "\u{e9}\u{8c48}"]
     private let odd = [
         "", "a", "/", "//", "/a/", "/a//b", "/a/.", "/..", "/a\u{0}b", "/zookeeper",
@@ -57,14 +56,15 @@ struct AskGenerator {
         "/zookeeper/quota/a/b/zookeeper_limits", "/zookeeper/quota/a/b/zookeeper_stats",
     ]
     private let lists: [[ACL]] = [
-        [.open], [.open], [.open], [.open], [.open], [.open], [.open], [.readOnly], [.bobs, .readOnly],
+        [.open], [.open], [.open], [.open], [.open], [.open], [.open], [.readOnly],
+        [.bobs, .readOnly],
         [.open, .open], [ACL(permissions: .all, scheme: "auth", id: "")], [],
         [.world([.read, .write, .create])],
     ]
 
-    init(seed: UInt64) { random = SeededGenerator(seed: seed) }
+    package init(seed: UInt64) { random = SeededGenerator(seed: seed) }
 
-    mutating func ask() -> Ask {
+    package mutating func ask() -> Ask {
         if random.chance(percent: 15) {
             return .multi((0..<random.below(6)).map { _ in part() })
         }
@@ -88,7 +88,7 @@ struct AskGenerator {
         }
     }
 
-    mutating func check() -> Ask { .check(path(), version: version()) }
+    package mutating func check() -> Ask { .check(path(), version: version()) }
 
     private mutating func create() -> Ask {
         let op = random.pick([OpCode.create, .create, .create2, .createContainer, .createTTL])
@@ -119,5 +119,15 @@ struct AskGenerator {
 
     private mutating func data() -> [UInt8]? {
         random.chance(percent: 10) ? nil : random.bytes(atMost: 12)
+    }
+}
+
+extension ACL {
+    package static let readOnly = ACL.world(.read)
+    package static let bobs = ACL(permissions: .all, scheme: "digest", id: "bob:hash")
+
+    /// What everybody may do.
+    package static func world(_ permissions: Permissions) -> ACL {
+        ACL(permissions: permissions, scheme: "world", id: "anyone")
     }
 }
