@@ -44,6 +44,7 @@ test-swift: setup-build ## Run the tests inside the process (debug build).
 
 .PHONY: test-clients
 test-clients: setup build ## Run the tests against the release server: TESTS=Tests/Clients.
+	$(RELEASE) --product zkBench
 	AVIARY_SERVER=$(CURDIR)/$(SERVER) PYTHONDONTWRITEBYTECODE=1 \
 	    $(PYTHON) -m pytest -p no:cacheprovider --durations=10 $(or $(TESTS),Tests/Clients)
 

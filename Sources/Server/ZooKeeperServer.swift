@@ -261,7 +261,8 @@ package final class ZooKeeperServer: TurnDelegate {
                 metadata: [
                     "address": "\(configuration.clientPortAddress ?? "*")",
                     "port": "\(listener.port)", "dataDir": "\(configuration.dataDir)",
-                    "version": "\(ServerVersion.text)",
+                    "zxid": "\(lastZxid)", "znodes": "\(database.tree.count)",
+                    "sessions": "\(database.sessions.count)", "version": "\(ServerVersion.number)",
                 ])
         } catch {
             throw .listen(configuration.clientPortAddress, port, error)
