@@ -32,7 +32,7 @@ extension ZooKeeperServer {
             limit: min(limit, perMinute))
         for path in paths {
             var request = ByteBuffer()
-            request.appendField(path)
+            request.appendField(path.span)
             let origin = Proposer.Origin(
                 session: .none, cxid: 0, identities: [], time: Clock.milliseconds)
             propose {

@@ -101,12 +101,17 @@ public final class DataTree {
         buffer.append(record.text)
     }
 
-    /// The full path as a client would write it.
-    public func path(of handle: NodeHandle) -> String {
-        if handle == .root { return "/" }
+    /// The full path's bytes, `/` for the root. A log can hold paths that are not UTF-8.
+    public func pathBytes(of handle: NodeHandle) -> [UInt8] {
+        if handle == .root { return [0x2f] }
         var buffer = ByteBuffer()
         appendPath(of: handle, to: &buffer)
-        return String(decoding: buffer.bytes, as: UTF8.self)
+        return Array(buffer.bytes)
+    }
+
+    /// The full path as text, for people.
+    public func path(of handle: NodeHandle) -> String {
+        String(decoding: pathBytes(of: handle), as: UTF8.self)
     }
 
     // MARK: Reading

@@ -278,7 +278,7 @@ public final class Database {
             }
         }
         for handle in tree.ephemeralHandles(of: header.session) {
-            Array(tree.path(of: handle).utf8).withUnsafeBytes { _ = delete($0, header) }
+            tree.pathBytes(of: handle).withUnsafeBytes { _ = delete($0, header) }
         }
     }
 
@@ -345,6 +345,7 @@ public final class Database {
                 case .error:
                     _ = try fields.readInt()
                     hasFailed = true
+                case .check: _ = try CheckVersionTxn(reading: &fields)
                 default: _ = try DeleteTxn(reading: &fields)
                 }
             }

@@ -39,7 +39,7 @@ extension UnsafeRawBufferPointer {
     /// `/a/b` lies below `/a`, `/` and the empty path; nothing lies below itself.
     public func isBelow(_ ancestor: Bytes) -> Bool {
         let ancestor = ancestor.count == 1 ? ancestor.prefix(bytes: 0) : ancestor
-        return count > ancestor.count && hasPrefix(ancestor) && self[ancestor.count] == 0x2f
+        return count > ancestor.count + 1 && hasPrefix(ancestor) && self[ancestor.count] == 0x2f
     }
 }
 

@@ -253,7 +253,7 @@ public final class Proposer {
     private func ephemeralPaths(of session: SessionID) -> [[UInt8]] {
         var paths: [[UInt8]] = []
         for handle in database.tree.ephemeralHandles(of: session) {
-            let path = Array(database.tree.path(of: handle).utf8)
+            let path = database.tree.pathBytes(of: handle)
             // Deleted, or deleted and created anew by another session.
             let owner = path.withUnsafeBytes { view($0)?.stat.owner.session }
             if owner == session { paths.append(path) }

@@ -142,8 +142,11 @@ extension Proposer {
             ttlMilliseconds: request.ttlMilliseconds)
         var changed = parent
         changed.childCount += 1
-        changed.stat.cversion = parentCVersion
-        changed.stat.pzxid = zxid
+        // As applying does: a full counter stays, and then nothing says that a child came.
+        if parentCVersion > parent.stat.cversion {
+            changed.stat.cversion = parentCVersion
+            changed.stat.pzxid = zxid
+        }
         pend(parentPath, from: parent, to: changed, zxid: zxid)
         let stat = StatPersisted(
             czxid: zxid, mzxid: zxid, ctime: origin.time, mtime: origin.time, owner: owner,

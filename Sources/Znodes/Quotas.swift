@@ -1,7 +1,8 @@
 import Jute
 import Vocabulary
 
-/// Limits or counters of a subtree, as the text of a quota znode.
+/// Limits or counters of a subtree, as the text of a quota znode. Clients may write any number there,
+/// so arithmetic with them wraps.
 ///
 /// `count=2,bytes=-1=;byteHardLimit=10;countHardLimit=3`: -1 is no limit. The stray `=` is part of
 /// the format. Source: ZooKeeper, `StatsTrack`.
@@ -116,8 +117,8 @@ extension DataTree {
             let stats = quotaZnode(Paths.statsName, of: subtree)
         else { return }
         var counters = QuotaText(parsing: record(stats).pointee.data)
-        counters.count += Int64(count)
-        counters.bytes += Int64(bytes)
+        counters.count &+= Int64(count)
+        counters.bytes &+= Int64(bytes)
         replaceData(stats, Array(counters.text.utf8))
     }
 
@@ -127,8 +128,8 @@ extension DataTree {
         }
         var counters = QuotaText(count: 1, bytes: Int64(max(0, record(top).pointee.dataLength)))
         forEachDescendant(top) {
-            counters.count += 1
-            counters.bytes += Int64(max(0, record($0).pointee.dataLength))
+            counters.count &+= 1
+            counters.bytes &+= Int64(max(0, record($0).pointee.dataLength))
         }
         replaceData(stats, Array(counters.text.utf8))
     }
@@ -140,7 +141,7 @@ extension DataTree {
         var subtrees: [[UInt8]] = []
         forEachDescendant(top) { handle in
             guard record(handle).pointee.name.equals(Paths.limitsName) else { return }
-            Array(self.path(of: handle).utf8).withUnsafeBytes { path in
+            pathBytes(of: handle).withUnsafeBytes { path in
                 if let subtree = subtree(ofQuotaZnode: path, named: Paths.limitsName) {
                     subtrees.append(Array(subtree))
                 }
@@ -158,11 +159,11 @@ extension DataTree {
     func softLimitExceeded(_ path: Bytes, count: Int, bytes: Int) -> String? {
         guard let (subtree, limits, counters) = quota(holding: path) else { return nil }
         let name = String(decoding: subtree, as: UTF8.self)
-        if limits.count > -1, count > 0, counters.count + Int64(count) > limits.count {
-            return "path=\(name) count=\(counters.count + Int64(count)) limit=\(limits.count)"
+        if limits.count > -1, count > 0, counters.count &+ Int64(count) > limits.count {
+            return "path=\(name) count=\(counters.count &+ Int64(count)) limit=\(limits.count)"
         }
-        if limits.bytes > -1, bytes > 0, counters.bytes + Int64(bytes) > limits.bytes {
-            return "path=\(name) bytes=\(counters.bytes + Int64(bytes)) limit=\(limits.bytes)"
+        if limits.bytes > -1, bytes > 0, counters.bytes &+ Int64(bytes) > limits.bytes {
+            return "path=\(name) bytes=\(counters.bytes &+ Int64(bytes)) limit=\(limits.bytes)"
         }
         return nil
     }
@@ -185,12 +186,12 @@ extension DataTree {
     func quotaPermits(_ path: Bytes, count: Int, bytes: Int) -> Bool {
         guard let (_, limits, counters) = quota(holding: path) else { return true }
         if limits.countHardLimit > -1, count > 0,
-            counters.count + Int64(count) > limits.countHardLimit
+            counters.count &+ Int64(count) > limits.countHardLimit
         {
             return false
         }
         if limits.bytesHardLimit > -1, bytes != 0,
-            counters.bytes + Int64(bytes) > limits.bytesHardLimit
+            counters.bytes &+ Int64(bytes) > limits.bytesHardLimit
         {
             return false
         }

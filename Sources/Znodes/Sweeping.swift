@@ -10,24 +10,24 @@ extension Database {
     ///   - limit: how many at most.
     public func expiredZnodes(
         now: Int64, neverUsedMilliseconds: Int64, limit: Int
-    ) -> [String] {
-        var paths: [String] = []
+    ) -> [[UInt8]] {
+        var paths: [[UInt8]] = []
         for handle in tree.containers.sorted(by: { $0.index < $1.index }) where paths.count < limit
         {
             let record = tree.record(handle)
             guard record.pointee.childCount == 0 else { continue }
             let wasUsed = record.pointee.cversion > 0
             let isStale =
-                neverUsedMilliseconds > 0 && now - record.pointee.mtime > neverUsedMilliseconds
-            if wasUsed || isStale { paths.append(tree.path(of: handle)) }
+                neverUsedMilliseconds > 0 && now &- record.pointee.mtime > neverUsedMilliseconds
+            if wasUsed || isStale { paths.append(tree.pathBytes(of: handle)) }
         }
         for handle in tree.ttls.sorted(by: { $0.index < $1.index }) where paths.count < limit {
             let record = tree.record(handle)
             guard record.pointee.childCount == 0,
                 case .ttl(let ttl) = Owner(rawValue: record.pointee.owner).kind,
-                now - record.pointee.mtime > ttl
+                now &- record.pointee.mtime > ttl
             else { continue }
-            paths.append(tree.path(of: handle))
+            paths.append(tree.pathBytes(of: handle))
         }
         return paths
     }

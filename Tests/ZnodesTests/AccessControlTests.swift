@@ -111,6 +111,26 @@ import Vocabulary
         }
     }
 
+    /// Asked of Apache's `fixupACL`: duplicates go first, and what `auth` becomes may be another.
+    @Test func `what auth stands for may be in the list twice`() {
+        let twice = [acl(.all, "digest", "bob:hash"), acl(.all, "digest", "bob:hash")]
+        #expect(fixUp([(.all, "auth", ""), (.all, "digest", "bob:hash")], as: [bob]) == twice)
+        #expect(fixUp([(.all, "auth", "a"), (.all, "auth", "b")], as: [bob]) == twice)
+        #expect(fixUp([(.all, "auth", ""), (.all, "auth", "")], as: [bob])?.count == 1)
+    }
+
+    /// Asked of Apache's `DigestAuthenticationProvider.isValid`: Java's `split` forgets empty ends.
+    @Test(arguments: [
+        ("a:b", true), (":x", true), ("a:b:", true), (":x:", true), ("a:b::", true), ("bob", false),
+        ("bob:", false), ("a::", false), ("a:b:c", false), ("::x", false), ("", false),
+        (":", false),
+    ])
+    func `a digest id is two parts, and colons behind them do not count`(
+        _ id: String, _ expected: Bool
+    ) {
+        #expect((fixUp([(.all, "digest", id)]) != nil) == expected)
+    }
+
     @Test func `one entry that is not valid spoils the list`() {
         let bad: [(String?, String?)] = [
             ("world", "anybody"), ("world", ""), ("world", nil), (nil, "anyone"), ("", ""),

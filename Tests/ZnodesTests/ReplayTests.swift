@@ -43,6 +43,9 @@ import Vocabulary
         let database = Database(seed: 1)
         let first = header(.create, zxid: 1) + record(create: "/a", parentCVersion: 1)
         #expect(apply(first, to: database) == .success(.ok))
+        let same = header(.create, zxid: 4) + record(create: "/a", parentCVersion: 1)
+        #expect(apply(same, to: database) == .success(.nodeExists))
+        #expect(database.stat("/")?.pzxid == Zxid(rawValue: 1))
         let again = header(.create, zxid: 5) + record(create: "/a", parentCVersion: 4)
         #expect(apply(again, to: database) == .success(.nodeExists))
         #expect(database.stat("/")?.cversion == 6)
@@ -190,6 +193,7 @@ import Vocabulary
         func expired(_ later: Int64, neverUsed: Int64 = 0, limit: Int = 10) -> [String] {
             world.database.expiredZnodes(
                 now: now + later, neverUsedMilliseconds: neverUsed, limit: limit)
+                .map { String(decoding: $0, as: UTF8.self) }
         }
         #expect(expired(0) == [])
         #expect(expired(101) == ["/ttl"])
