@@ -65,6 +65,8 @@ let package = Package(
             name: "ClientProtocol", dependencies: ["Vocabulary", "Jute"], swiftSettings: common),
         .target(name: "Transactions", dependencies: ["Vocabulary", "Jute"], swiftSettings: common),
         .target(
+            name: "QuorumProtocol", dependencies: ["Vocabulary", "Jute"], swiftSettings: common),
+        .target(
             name: "StorageFormat",
             dependencies: ["Vocabulary", "Jute", "Transactions", "CDeflate"],
             swiftSettings: common),
@@ -163,6 +165,12 @@ let package = Package(
             dependencies: [
                 "Vocabulary", "Jute", "Transactions", "StorageFormat", "StorageTestSupport",
                 "UnitTestSupport",
+            ],
+            swiftSettings: common),
+        .testTarget(
+            name: "QuorumProtocolTests",
+            dependencies: [
+                "Vocabulary", "Jute", "Transactions", "QuorumProtocol", "UnitTestSupport",
             ],
             swiftSettings: common),
         .testTarget(

@@ -265,7 +265,8 @@ package struct Election: Reducer {
         if theirs.round > round {
             round = theirs.round
             ballots = Ballots()
-            propose(isBetter(theirs.vote, than: candidacy) ? theirs.vote : candidacy, into: &effects)
+            propose(
+                isBetter(theirs.vote, than: candidacy) ? theirs.vote : candidacy, into: &effects)
         } else if isBetter(theirs.vote, than: proposal) {
             propose(theirs.vote, into: &effects)
         } else if isBetter(proposal, than: theirs.vote) {

@@ -57,6 +57,7 @@ package struct QuorumVerifier: Equatable, Sendable {
     ///   - groups: the members of each `group.N`.
     ///   - weights: `weight.N`; a server without one weighs 1. With weight 0 it never counts and
     ///     never leads.
+    /// - Throws: what keeps these groups from ever agreeing, or from agreeing on one thing only.
     package init(groups: [[ServerID]], weights: [ServerID: Int] = [:]) throws(Fault) {
         voters = groups.flatMap(\.self).sorted()
         for (server, next) in zip(voters, voters.dropFirst()) where server == next {

@@ -65,24 +65,33 @@ public enum AccessControl {
         case refused(ErrorCode)
     }
 
-    /// Exact duplicates go, and `auth` is replaced by the requester's authenticated identities.
+    /// For finding duplicates: a request may hold a hundred thousand entries.
+    private struct Entry: Hashable {
+        var permissions: Permissions
+        var scheme: String?
+        var id: String?
+    }
+
+    /// Exact duplicates go, then `auth` is replaced by the requester's authenticated identities.
     static func fixUp(
         _ list: [(permissions: Permissions, scheme: String?, id: String?)]?,
         identities: [Identity]
     ) -> FixedUp {
         guard let list, !list.isEmpty else { return .refused(.invalidACL) }
         var fixed: [ACL] = []
-        func add(_ entry: ACL) {
-            if !fixed.contains(entry) { fixed.append(entry) }
-        }
+        var seen: Set<Entry> = []
         for entry in list {
+            let isNew = seen.insert(
+                Entry(permissions: entry.permissions, scheme: entry.scheme, id: entry.id)
+            ).inserted
+            guard isNew else { continue }
             guard let scheme = entry.scheme else { return .refused(.invalidACL) }
             if scheme == "auth" {
                 // Its own id, even a null, says nothing.
                 let authenticated = identities.filter { isAuthenticated($0.scheme) }
                 guard !authenticated.isEmpty else { return .refused(.invalidACL) }
                 for identity in authenticated {
-                    add(
+                    fixed.append(
                         ACL(
                             permissions: entry.permissions, scheme: identity.scheme,
                             id: identity.id))
@@ -91,7 +100,7 @@ public enum AccessControl {
             }
             guard let id = entry.id else { return .refused(.marshallingError) }
             guard isValid(scheme: scheme, id: id) else { return .refused(.invalidACL) }
-            add(ACL(permissions: entry.permissions, scheme: scheme, id: id))
+            fixed.append(ACL(permissions: entry.permissions, scheme: scheme, id: id))
         }
         return .list(fixed)
     }
@@ -105,8 +114,11 @@ public enum AccessControl {
         switch scheme {
         case "world": return id == "anyone"
         case "digest":
-            let parts = id.utf8.split(separator: 0x3a, omittingEmptySubsequences: false)
-            return parts.count == 2 && !parts[1].isEmpty
+            // Colons at the end are no part: Java's `split` forgets empty ends.
+            let end = id.utf8.lastIndex { $0 != 0x3a }.map { id.utf8.index(after: $0) }
+            let parts = id.utf8[..<(end ?? id.utf8.startIndex)]
+                .split(separator: 0x3a, omittingEmptySubsequences: false)
+            return parts.count == 2
         case "ip": return Network(id) != nil
         default: return false
         }

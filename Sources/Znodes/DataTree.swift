@@ -91,6 +91,15 @@ public final class DataTree {
             slab.read(record.pointee.parent).pointee.text)
     }
 
+    /// The parent of a path, and where its last slash is. Below the root that is the first byte: the
+    /// root's other name, `/`, is no beginning of a path.
+    func findParent(_ path: Bytes) -> (handle: NodeHandle, slash: Int)? {
+        guard let slash = path.lastSlash, slash != 1 || path[0] != 0x2f,
+            let handle = find(path.prefix(bytes: slash))
+        else { return nil }
+        return (handle, slash)
+    }
+
     /// Appends the full path; the root's is empty.
     func appendPath(of handle: NodeHandle, to buffer: inout ByteBuffer) {
         let record = record(handle).pointee
@@ -242,9 +251,7 @@ public final class DataTree {
     ///
     /// - Returns: nil when the parent is missing or the path exists.
     func link(path: Bytes, data: Bytes?, acl: ACLTable.ID, stat: StatPersisted) -> NodeHandle? {
-        guard let slash = path.lastSlash, let parent = find(path.prefix(bytes: slash)) else {
-            return nil
-        }
+        guard let (parent, slash) = findParent(path) else { return nil }
         let hash = hash(path)
         guard find(path, hash: hash) == nil else { return nil }
         let nameLength = path.count - slash - 1

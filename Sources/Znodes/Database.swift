@@ -184,9 +184,7 @@ public final class Database {
         _ type: OpCode, _ header: TxnHeader, _ txn: borrowing CreateTxn, _ path: Bytes,
         _ data: Bytes?
     ) -> ErrorCode {
-        guard let slash = path.lastSlash, let parent = tree.find(path.prefix(bytes: slash)) else {
-            return .noNode
-        }
+        guard let (parent, slash) = tree.findParent(path) else { return .noNode }
         let owner: Owner
         switch type {
         case .createContainer: owner = .container
@@ -227,9 +225,7 @@ public final class Database {
     }
 
     private func delete(_ path: Bytes, _ header: TxnHeader) -> ErrorCode {
-        guard let slash = path.lastSlash, let parent = tree.find(path.prefix(bytes: slash)) else {
-            return .noNode
-        }
+        guard let (parent, slash) = tree.findParent(path) else { return .noNode }
         let handle = tree.find(path)
         // Replay behind a fuzzy snapshot may find children that a later transaction removes.
         if let handle, handle != .root, tree.record(handle).pointee.childCount == 0 {

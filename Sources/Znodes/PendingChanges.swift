@@ -29,6 +29,8 @@ struct PendingChanges: ~Copyable {
         /// Nil: the znode will be gone.
         var view: ZnodeView?
         var zxid: Zxid
+        /// The last multi that changed the entry: what was before it is in the journal.
+        var multi: UInt64
 
         var bytes: Bytes { Bytes(start: path, count: length) }
     }
@@ -41,6 +43,7 @@ struct PendingChanges: ~Copyable {
     private var journal: [(slot: UInt32, before: Entry?)] = []
     private var touchedBefore = 0
     private var isInMulti = false
+    private var multi: UInt64 = 0
 
     deinit { entries.forEach { free($0.path) } }
 
@@ -59,8 +62,9 @@ struct PendingChanges: ~Copyable {
             entries[$0].hash == hash && entries[$0].bytes.equals(path)
         }
         if let slot = known {
-            if isInMulti, !journal.contains(where: { $0.slot == slot }) {
+            if isInMulti, entries[slot].multi != multi {
                 journal.append((slot, entries[slot]))
+                entries[slot].multi = multi
             }
             entries[slot].view = view
             if entries[slot].zxid != zxid {
@@ -74,7 +78,9 @@ struct PendingChanges: ~Copyable {
         }
         if let start = path.baseAddress { memcpy(copy, start, path.count) }
         let slot = entries.insert(
-            Entry(path: copy, length: path.count, hash: hash, view: view, zxid: zxid))
+            Entry(
+                path: copy, length: path.count, hash: hash, view: view, zxid: zxid,
+                multi: isInMulti ? multi : 0))
         table.insert(hash, slot) { entries[$0].hash }
         if isInMulti { journal.append((slot, nil)) }
         touched.append((zxid, slot))
@@ -98,6 +104,7 @@ struct PendingChanges: ~Copyable {
 
     mutating func beginMulti() {
         isInMulti = true
+        multi += 1
         touchedBefore = touched.count
     }
 
