@@ -105,6 +105,9 @@ extension ZooKeeperServer {
 
     // MARK: Authentication
 
+    /// Of one connection: each is compared with each entry of an ACL.
+    private static let identitiesMax = 1000
+
     /// Answered on arrival, in front of whatever waits.
     private func authenticate(
         _ header: RequestHeader, _ body: Span<UInt8>, _ connection: ClientConnection
@@ -114,7 +117,7 @@ extension ZooKeeperServer {
         var credential: [UInt8]?
         if let bytes = packet.auth { credential = [UInt8](bytes) }
         let proven = authentication.identities(scheme: packet.scheme, auth: credential)
-        guard let proven else {
+        guard let proven, connection.identities.count < Self.identitiesMax else {
             statistics.authFailures += 1
             log(.warning, "authentication failed", connection, ["scheme": "\(packet.scheme)"])
             connection.reply(xid: header.xid, zxid: .zero, error: .authFailed, arrival: now)

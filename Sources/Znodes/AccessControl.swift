@@ -65,6 +65,9 @@ public enum AccessControl {
         case refused(ErrorCode)
     }
 
+    /// As long as the longest request, unless that is configured.
+    private static let listBytesMax = 0xfffff
+
     /// For finding duplicates: a request may hold a hundred thousand entries.
     private struct Entry: Hashable {
         var permissions: Permissions
@@ -80,6 +83,13 @@ public enum AccessControl {
         guard let list, !list.isEmpty else { return .refused(.invalidACL) }
         var fixed: [ACL] = []
         var seen: Set<Entry> = []
+        // Many `auth` entries times many identities could be more than any record holds.
+        var bytes = 0
+        func add(_ entry: ACL) -> Bool {
+            fixed.append(entry)
+            bytes += 12 + entry.scheme.utf8.count + entry.id.utf8.count
+            return bytes <= listBytesMax
+        }
         for entry in list {
             let isNew = seen.insert(
                 Entry(permissions: entry.permissions, scheme: entry.scheme, id: entry.id)
@@ -91,16 +101,16 @@ public enum AccessControl {
                 let authenticated = identities.filter { isAuthenticated($0.scheme) }
                 guard !authenticated.isEmpty else { return .refused(.invalidACL) }
                 for identity in authenticated {
-                    fixed.append(
-                        ACL(
-                            permissions: entry.permissions, scheme: identity.scheme,
-                            id: identity.id))
+                    let own = ACL(
+                        permissions: entry.permissions, scheme: identity.scheme, id: identity.id)
+                    guard add(own) else { return .refused(.invalidACL) }
                 }
                 continue
             }
             guard let id = entry.id else { return .refused(.marshallingError) }
             guard isValid(scheme: scheme, id: id) else { return .refused(.invalidACL) }
-            fixed.append(ACL(permissions: entry.permissions, scheme: scheme, id: id))
+            let own = ACL(permissions: entry.permissions, scheme: scheme, id: id)
+            guard add(own) else { return .refused(.invalidACL) }
         }
         return .list(fixed)
     }

@@ -339,6 +339,47 @@ def test_long_paths_and_many_levels(server):
 
 # Time
 
+def test_identities_and_auth_entries_do_not_multiply(make_server):
+    """A thousand identities at most, and no list of their products with thousands of entries."""
+    server = make_server()
+    with Client(server.address) as client:
+        for number in range(999):
+            client.add_auth("digest", b"user%d:pw" % number)
+        entries = [(permissions, "auth", "") for permissions in range(1, 20_000)]
+        assert client.error("create", wire.create("/product", acl=entries)) == INVALIDACL
+        client.create("/sum", acl=[(31, "auth", "")])
+        assert len(client.ask("getACL", wire.path_only("/sum")).acl()) == 999
+        client.send("auth", wire.auth("digest", b"one:more"), xid=-4)
+        assert client.reply().error == wire.AUTHFAILED
+        client.wait_closed()
+        assert server.resident_bytes() < 64 * MEGABYTE
+
+
+def test_many_entries_of_a_list_take_no_time(make_server):
+    server = make_server(config={"jute.maxbuffer": 4 * MEGABYTE})
+    with Client(server.address) as client, Client(server.address) as other:
+        entries = [(1, "digest", "u%d:x" % number) for number in range(40_000)]
+        start = time.monotonic()
+        client.send("create", wire.create("/many", acl=entries + entries))
+        assert other.get("/zookeeper")[0] == b""
+        client.reply(30)
+        assert time.monotonic() - start < 3
+
+
+def test_quota_counters_at_their_end(make_server):
+    """What clients write there is only text; the server counts on."""
+    server = make_server(config={"enforceQuota": "true"})
+    with Client(server.address) as client:
+        client.create("/zookeeper/quota/q")
+        client.create("/zookeeper/quota/q/zookeeper_limits", b"count=9223372036854775807,bytes=9223372036854775807")
+        client.create("/q")
+        client.create("/zookeeper/quota/q/zookeeper_stats", b"count=0,bytes=0")
+        client.set("/zookeeper/quota/q/zookeeper_stats", b"count=9223372036854775807,bytes=9223372036854775807")
+        client.create("/q/a", b"12345")
+        client.set("/q/a", b"123456789")
+        client.delete("/q/a")
+
+
 def test_who_never_speaks_is_cut(make_server):
     """nio.sessionlessCnxnTimeout: nothing at all, half a handshake, half a word."""
     impatient = make_server(config={"nio.sessionlessCnxnTimeout": 500})
