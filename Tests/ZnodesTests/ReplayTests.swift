@@ -192,8 +192,9 @@ import Vocabulary
         let now = world.time
         func expired(_ later: Int64, neverUsed: Int64 = 0, limit: Int = 10) -> [String] {
             world.database.expiredZnodes(
-                now: now + later, neverUsedMilliseconds: neverUsed, limit: limit)
-                .map { String(decoding: $0, as: UTF8.self) }
+                now: now + later, neverUsedMilliseconds: neverUsed, limit: limit
+            )
+            .map { String(decoding: $0, as: UTF8.self) }
         }
         #expect(expired(0) == [])
         #expect(expired(101) == ["/ttl"])
