@@ -95,11 +95,8 @@ public struct Activation: ~Escapable {
 }
 
 extension ByteBuffer {
-    /// REQUEST.
-    ///
-    /// - Parameters:
-    ///   - body: as the client sent it, not encoded again.
-    ///   - identities: the client's; nil writes a null, as requests of no client have.
+    /// REQUEST. The body is what the client sent, not encoded again; nil for its identities
+    /// writes a null, as in the requests that open sessions.
     public mutating func appendRequest(
         session: SessionID, cxid: Int32, type: Int32, body: Span<UInt8>, identities: [Identity]?
     ) {
@@ -131,9 +128,8 @@ extension ByteBuffer {
         endQuorumData(packet)
     }
 
-    /// Starts a learner's PING; `appendTouched` for each session, then `endQuorumPacket`.
-    ///
-    /// - Parameter zxid: that of the leader's PING.
+    /// Starts a learner's PING, which echoes the leader's zxid; `appendTouched` for each session
+    /// and `endQuorumPacket` follow.
     public mutating func beginPing(zxid: Zxid) -> Int { beginQuorumPacket(.ping, zxid: zxid) }
 
     public mutating func appendTouched(_ session: SessionID, timeoutMilliseconds: Int32) {

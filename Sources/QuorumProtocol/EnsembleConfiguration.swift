@@ -69,8 +69,10 @@ public struct EnsembleConfiguration: Equatable, Sendable {
     /// The zxid of the reconfig that made it; 0 if there was none.
     public var version: Zxid
 
-    /// A sum of so many weights cannot overflow.
+    /// A sum of such weights cannot overflow.
     public static let weightMax = Int64(Int32.max)
+    /// The longest text: what is filled in for its entries still fits into a notification.
+    public static let textBytesMax = 131_072
 
     public init(
         members: [Member], groups: [Group] = [], weights: [ServerID: Int64] = [:],
@@ -147,6 +149,7 @@ public enum EnsembleConfigurationError: Error, Equatable, Sendable {
     case invalidGroup(String)
     case invalidWeight(String)
     case invalidVersion(String)
+    case tooLong(bytes: Int)
     case repeatedServer(ServerID)
     case unknownServer(ServerID)
     case serverInTwoGroups(ServerID)
@@ -166,6 +169,8 @@ extension EnsembleConfigurationError: CustomStringConvertible {
         case .invalidWeight(let value):
             "\(value.debugDescription) is not a weight from 0 to \(EnsembleConfiguration.weightMax)"
         case .invalidVersion(let value): "\(value.debugDescription) is not a version"
+        case .tooLong(let bytes):
+            "\(bytes) bytes are more than \(EnsembleConfiguration.textBytesMax)"
         case .repeatedServer(let id): "server \(id.rawValue) is there twice"
         case .unknownServer(let id): "a group names server \(id.rawValue), which does not exist"
         case .serverInTwoGroups(let id): "server \(id.rawValue) is in two groups"

@@ -15,6 +15,8 @@ extension EnsembleConfiguration {
     /// Reads lines `key=value`. Empty lines and comments are skipped; of a key that is there
     /// twice the last one counts. Without a `version` the version is 0.
     public init(_ text: some StringProtocol) throws(EnsembleConfigurationError) {
+        let bytes = text.utf8.count
+        guard bytes <= Self.textBytesMax else { throw .tooLong(bytes: bytes) }
         var entries: [(key: String, value: String)] = []
         for line in text.split(whereSeparator: \.isNewline) {
             let line = line.trimmed
@@ -34,6 +36,8 @@ extension EnsembleConfiguration {
         var groups: [Int64: Group] = [:]
         var weights: [ServerID: Int64] = [:]
         var version = Zxid.zero
+        let bytes = entries.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count }
+        guard bytes <= Self.textBytesMax else { throw .tooLong(bytes: bytes) }
         for (key, value) in entries {
             if let id = key.suffix(behind: "server.") {
                 let member = try Member(id: try ServerID(configured: id), specification: value)

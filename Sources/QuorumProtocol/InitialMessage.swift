@@ -30,7 +30,7 @@ public struct InitialMessage: Equatable, Sendable {
     /// The longest text of addresses.
     public static let addressesBytesMax = 2048
 
-    /// - Parameter addresses: at least one.
+    /// A message with at least one address.
     public init(server: ServerID, addresses: [ServerAddress]) {
         precondition(!addresses.isEmpty, "a server says where it listens")
         version = addresses.count == 1 ? .v1 : .v2

@@ -41,7 +41,7 @@ public struct QuorumPacket: ~Escapable {
 
     public var type: QuorumPacketType? { QuorumPacketType(rawValue: number) }
 
-    /// - Parameter limits: data up to `jute.maxbuffer` and its extra size.
+    /// How much of the bytes is the next packet; its data has at most the limits' bytes.
     public static func measure(
         _ bytes: Span<UInt8>, limits: JuteLimits = .default
     ) throws(QuorumProtocolError) -> StreamPart {
