@@ -293,12 +293,9 @@ package struct Election: Reducer {
         guard ballots.support(ownBallot, in: electorate) else {
             return disarmFinalizeWait(into: &effects)
         }
+        guard !nobodyIsLeftToBeHeard else { return conclude(proposal, into: &effects) }
         isFinalizing = true
-        if nobodyIsLeftToBeHeard {
-            conclude(proposal, into: &effects)
-        } else {
-            effects.append(.arm(.finalizeWait, after: timing.finalizeWait))
-        }
+        effects.append(.arm(.finalizeWait, after: timing.finalizeWait))
     }
 
     /// Every other voter has voted for the proposal in this round, or cannot be reached: no better

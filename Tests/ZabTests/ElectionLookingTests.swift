@@ -32,8 +32,7 @@ import Zab
                 + [resend, finalizeWait])
     }
 
-    @Test func `while a reconfiguration is on its way the voters of both are asked, and both count`()
-    {
+    @Test func `while a reconfiguration is on its way both configurations are asked and count`() {
         var one = Scenario(
             1, electorate: .init(active: majority(1, 2, 3), lastSeen: majority(1, 4, 5)))
         #expect(one.start() == tell(looking(vote(1)), 2, 3, 4, 5) + [resend])
@@ -158,11 +157,11 @@ import Zab
     }
 
     @Test func `in a later round our own history stands again if it is the better one`() {
-        var two = Scenario(2, zxid: 8)
+        var two = Scenario(2, zxid: 8, of: 1...5)
         two.hear(looking(vote(3, zxid: 9)), from: 3)
         #expect(
             two.hear(looking(vote(1, zxid: 7), round: 2), from: 1)
-                == tell(looking(vote(2, zxid: 8), round: 2), 1, 3) + [resend])
+                == tell(looking(vote(2, zxid: 8), round: 2), 1, 3, 4, 5) + [resend])
     }
 
     @Test func `a quorum that is lost to a later round ends the last wait`() {
@@ -235,8 +234,9 @@ import Zab
         var one = Scenario(1, electorate: .init(active: quorum))
         one.start()
         #expect(one.hear(looking(vote(3, zxid: 9)), from: 3).isEmpty)
-        #expect(one.hear(looking(vote(3, zxid: 9), round: 2), from: 3).first
-            == .send(looking(vote(1), round: 2), to: server(2)))
+        #expect(
+            one.hear(looking(vote(3, zxid: 9), round: 2), from: 3).first
+                == .send(looking(vote(1), round: 2), to: server(2)))
         #expect(one.hear(looking(vote(1), round: 2), from: 2) == [finalizeWait])
     }
 
@@ -262,9 +262,10 @@ import Zab
         var one = Scenario(1, of: 1...4)
         #expect(one.hear(looking(vote(4)), from: 4).last == resend, "half of four")
         #expect(one.step(.timerExpired(.finalizeWait)).isEmpty)
-        one.step(.peerUnreachable(server(2)))
+        #expect(one.step(.peerUnreachable(server(2))).isEmpty)
         #expect(one.step(.peerUnreachable(server(3))).isEmpty)
-        #expect(one.hear(looking(vote(4)), from: 2) == [finalizeWait])
+        // Who is gone is not waited for, but agrees with nothing.
+        #expect(one.hear(looking(vote(1, zxid: 4), round: 2), from: 4).last == resend)
     }
 
     @Test func `a better vote in the last wait goes on with the election`() {
@@ -316,9 +317,8 @@ import Zab
         #expect(one.step(.peerUnreachable(server(3))).isEmpty)
         #expect(
             one.hear(looking(vote(2)), from: 2)
-                == tell(looking(vote(2)), 2, 3) + [resend] + [
-                    .disarm(.resend), .disarm(.finalizeWait), .follow(vote(2)),
-                ])
+                == tell(looking(vote(2)), 2, 3)
+                + [resend, .disarm(.resend), .follow(vote(2))])
     }
 
     @Test func `the last wait ends when the last one missing turns out to be gone`() {
@@ -363,8 +363,9 @@ import Zab
         #expect(
             one.step(.electorateChanged(electorate))
                 == [.disarm(.finalizeWait)] + tell(looking(vote(1), round: 2), 2, 4) + [resend])
-        #expect(one.hear(looking(vote(3), round: 2), from: 3).first
-            == .send(looking(vote(1, zxid: 5), round: 2), to: server(3)), "3 is a stranger now")
+        #expect(
+            one.hear(looking(vote(3), round: 2), from: 3).first
+                == .send(looking(vote(1, zxid: 5), round: 2), to: server(3)), "3 is a stranger now")
     }
 
     @Test func `the same configuration under another version changes nothing`() {
