@@ -51,7 +51,7 @@ extension ByteBuffer {
 
     /// A `ConnectResponse` frame.
     ///
-    /// - Parameter readOnly: nil leaves the field out, for clients that did not send one.
+    /// `readOnly`: nil leaves the field out, for clients that did not send one.
     public mutating func appendConnectResponse(
         timeoutMilliseconds: Int32, session: SessionID, password: [UInt8], readOnly: Bool?
     ) {

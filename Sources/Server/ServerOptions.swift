@@ -41,7 +41,7 @@ struct TokenBucket {
     private var tokens: Int
     private var filledAt: UInt64 = 0
 
-    /// - Parameter capacity: 0 never refuses.
+    /// `capacity`: 0 never refuses.
     init(capacity: Int, fillMilliseconds: Int, fillCount: Int) {
         self.capacity = capacity
         self.fillMilliseconds = UInt64(max(1, fillMilliseconds))

@@ -10,7 +10,7 @@ package struct SessionIDs {
     /// give out an id twice after a reboot.
     /// Source: ZooKeeper, `SessionTrackerImpl.initializeNextSessionId`.
     ///
-    /// - Parameter time: milliseconds since 1970.
+    /// `time`: milliseconds since 1970.
     package init(server: ServerID, time: Int64) {
         let timeBits = (UInt64(bitPattern: time) << 24) >> 8
         next = Int64(bitPattern: timeBits) | server.rawValue << 56

@@ -88,7 +88,7 @@ public struct Owner: Hashable, RawRepresentable, Sendable {
 
     /// A znode that is removed when it was not modified for so long and has no children.
     ///
-    /// - Parameter ttlMilliseconds: 1 to `ttlMillisecondsMax`.
+    /// `ttlMilliseconds`: 1 to `ttlMillisecondsMax`.
     public static func ttl(_ ttlMilliseconds: Int64) -> Owner {
         precondition(
             (1...ttlMillisecondsMax).contains(ttlMilliseconds), "the range is checked at the edge")

@@ -24,7 +24,7 @@ package struct Broadcast: Reducer {
     /// Looked up, never iterated: hash order differs per process.
     private var acknowledged: [ServerID: Zxid] = [:]
 
-    /// - Parameter lastZxid: where the history stands, all of it committed.
+    /// `lastZxid`: where the history stands, all of it committed.
     package init(quorum: QuorumVerifier, lastZxid: Zxid) {
         self.quorum = quorum
         lastProposed = lastZxid

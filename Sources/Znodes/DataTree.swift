@@ -85,7 +85,7 @@ public final class DataTree {
         // Only the name is here; the parent has the rest.
         let parentLength = path.count &- text.count &- 1
         guard parentLength >= 0, path[parentLength] == 0x2f,
-            memcmp(path.baseAddress! + parentLength + 1, text.baseAddress!, text.count) == 0
+            Bytes(rebasing: path[(parentLength &+ 1)...]).equals(text)
         else { return false }
         return path.prefix(bytes: parentLength).equals(
             slab.read(record.pointee.parent).pointee.text)

@@ -50,7 +50,7 @@ public final class Database {
 
     /// The state of a new ensemble.
     ///
-    /// - Parameter seed: of the path hashes; unknown to clients.
+    /// `seed`: of the path hashes; unknown to clients.
     public init(seed: UInt64) {
         self.seed = seed
         tree = DataTree(seed: seed)
@@ -87,7 +87,7 @@ public final class Database {
 
     /// Applies one transaction.
     ///
-    /// - Parameter body: gets the response record of the request that the transaction came from,
+    /// `body`: gets the response record of the request that the transaction came from,
     ///   unless it is nil.
     public func apply(
         _ txn: Span<UInt8>, reply body: UnsafeMutablePointer<ByteBuffer>? = nil

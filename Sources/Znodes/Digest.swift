@@ -14,7 +14,7 @@ enum NodeDigest {
         return sum.value
     }
 
-    /// - Parameter path: the root's is empty.
+    /// `path`: the root's is empty.
     @inline(__always)
     static func contentCRC(path: Bytes, data: Bytes?) -> UInt32 {
         let crc = extend(0, path)

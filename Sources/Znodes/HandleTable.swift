@@ -61,7 +61,7 @@ struct HandleTable: ~Copyable {
 
     /// Adds a handle that is not in the table.
     ///
-    /// - Parameter hashOf: the hash of any handle in the table.
+    /// `hashOf`: the hash of any handle in the table.
     @inline(__always)
     mutating func insert(_ hash: UInt32, _ handle: UInt32, hashOf: (UInt32) -> UInt32) {
         if old != nil { moveSome(hashOf: hashOf) }

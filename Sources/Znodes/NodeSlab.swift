@@ -79,7 +79,7 @@ struct NodeRecord {
 
     /// Makes a blob.
     ///
-    /// - Parameter contentCRC: see `contentCRC`.
+    /// `contentCRC`: see `contentCRC`.
     @inline(__always)
     static func makeBlob(contentCRC: UInt32, text: Bytes, data: Bytes?) -> UnsafeMutableRawPointer {
         let dataCount = data?.count ?? 0

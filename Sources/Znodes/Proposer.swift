@@ -111,7 +111,7 @@ public final class Proposer {
 
     /// Writes the transaction that begins a session, and tracks it from now on.
     ///
-    /// - Parameter now: the tracker's clock, in milliseconds.
+    /// `now`: the tracker's clock, in milliseconds.
     public func proposeSession(
         _ id: SessionID, timeoutMilliseconds: Int32, now: Int64, time: Int64,
         into buffer: inout ByteBuffer

@@ -4,10 +4,9 @@ extension Database {
     /// Containers that lost their last child, or were never used for so long, and TTL znodes that
     /// were left alone long enough and are empty.
     ///
-    /// - Parameters:
-    ///   - now: the wall clock, in milliseconds since 1970.
-    ///   - neverUsedMilliseconds: 0 keeps containers that never had a child.
-    ///   - limit: how many at most.
+    /// `now`: the wall clock, in milliseconds since 1970.
+    /// `neverUsedMilliseconds`: 0 keeps containers that never had a child.
+    /// `limit`: how many at most.
     public func expiredZnodes(
         now: Int64, neverUsedMilliseconds: Int64, limit: Int
     ) -> [[UInt8]] {

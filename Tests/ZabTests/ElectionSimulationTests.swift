@@ -93,7 +93,9 @@ import Zab
                 $0.beginsCut = true
                 $0.faultsEnd = 200_000_000
             }
-            #expect(try world.run(patience: Self.patience) <= 20_000, "seed \(seed)")
+            // A learner that comes before its leader is one tries again after 100 ms; the shortest
+            // resending would take 200.
+            #expect(try world.run(patience: Self.patience) < 150_000, "seed \(seed)")
         }
     }
 
