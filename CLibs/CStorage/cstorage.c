@@ -12,9 +12,9 @@ int cstorage_fallocate(int file, int64_t offset, int64_t bytes) {
     return fallocate(file, 0, offset, bytes) == 0 ? 0 : -errno;
 }
 
-void cstorage_idle_thread(void) {
+void cstorage_idle_thread(int is_idle) {
     const struct sched_param none = {0};
-    sched_setscheduler(0, SCHED_IDLE, &none);
+    sched_setscheduler(0, is_idle ? SCHED_IDLE : SCHED_OTHER, &none);
 }
 
 void cstorage_name_thread(const char *name) {

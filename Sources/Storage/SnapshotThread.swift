@@ -98,8 +98,11 @@ package final class SnapshotThread {
         let outcome = outcome
         let wake = wake
         thread = Thread(name: "zk-snapshot") {
-            if lowPriority { Thread.lowerPriorityOfCurrent() }
-            outcome.put(job())
+            if lowPriority { Thread.setCurrentIsIdle(true) }
+            let completion = job()
+            // Whoever takes the completion joins this thread: it must not wait for idle time.
+            if lowPriority { Thread.setCurrentIsIdle(false) }
+            outcome.put(completion)
             wake()
         }
     }

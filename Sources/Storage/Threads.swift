@@ -76,8 +76,8 @@ struct Thread: ~Copyable {
         }
     }
 
-    /// Lets every other thread of the machine go first; for the calling thread only.
-    static func lowerPriorityOfCurrent() {
-        cstorage_idle_thread()
+    /// Lets every other thread of the machine go first, or no longer; for the calling thread only.
+    static func setCurrentIsIdle(_ isIdle: Bool) {
+        cstorage_idle_thread(isIdle ? 1 : 0)
     }
 }

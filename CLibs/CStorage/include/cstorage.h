@@ -11,8 +11,8 @@
 int cstorage_fallocate(int file, int64_t offset, int64_t bytes);
 
 /// Lets the calling thread run only where no other wants to: SCHED_IDLE. A merely nice thread keeps
-/// its processor for milliseconds when another one wakes up.
-void cstorage_idle_thread(void);
+/// its processor for milliseconds when another one wakes up. 0 makes it an ordinary thread again.
+void cstorage_idle_thread(int is_idle);
 
 /// Names the calling thread: pthread_setname_np. At most 15 characters.
 void cstorage_name_thread(const char *name);
