@@ -23,9 +23,6 @@ let compact: [LinkerSetting] = [
         .when(configuration: .release))
 ]
 
-/// The rooms of pure values hold no raw memory: the compiler keeps it so.
-let pure: [SwiftSetting] = common + [.strictMemorySafety()]
-
 let package = Package(
     name: "Aviary",
     products: [
@@ -87,9 +84,7 @@ let package = Package(
         .target(
             name: "Storage",
             dependencies: [
-                "Vocabulary", "Jute", "Transactions", "StorageFormat", "Znodes", "CStorage",
-                "CZlib",
-                "CSnappy",
+                "Vocabulary", "Jute", "StorageFormat", "CStorage", "CZlib", "CSnappy",
                 .product(name: "SystemPackage", package: "swift-system"),
             ],
             swiftSettings: common),

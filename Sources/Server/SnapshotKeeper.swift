@@ -25,8 +25,6 @@ final class SnapshotKeeper {
     /// A snapshot is due as soon as what is logged is applied, and no job runs.
     private var isDue = false
     private var isPurgeDue = false
-    private(set) var lastZxid = Zxid.none
-    private(set) var lastTime: Int64 = 0
 
     init(
         directories: DataDirectories, database: Database, configuration: ServerConfiguration,
@@ -62,7 +60,6 @@ final class SnapshotKeeper {
             let frozen = database.freeze()
             defer { database.thaw(frozen) }
             _ = try frozen.write(to: directories.snapshots, options: options)
-            (lastZxid, lastTime) = (frozen.zxid, Clock.milliseconds)
         } else if report.txnsReplayed > 0 {
             isDue = true
             considerSnapshot()
@@ -102,7 +99,6 @@ final class SnapshotKeeper {
         switch completion {
         case .written(let report, let source):
             statistics.snapshotTime.record(report.microseconds / 1000)
-            (lastZxid, lastTime) = (source.zxid, Clock.milliseconds)
             logger.info(
                 "snapshot written",
                 metadata: [

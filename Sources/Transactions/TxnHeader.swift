@@ -57,8 +57,6 @@ public struct TxnHeader: Equatable, Sendable {
 public enum TxnError: Error, Equatable {
     case malformed(JuteError)
     case unknownType(Int32)
-    /// A transaction that may not be part of a multi.
-    case notAllowedInMulti(OpCode)
 }
 
 extension OpCode {

@@ -26,6 +26,15 @@ extension UnsafeRawBufferPointer {
         return memcmp(mine, theirs, count) == 0
     }
 
+    /// A copy of its own, which the caller frees; never nil, also for no bytes.
+    func copied() -> UnsafeMutableRawPointer {
+        guard let copy = malloc(Swift.max(1, count)) else {
+            fatalError("out of memory for \(count) bytes")
+        }
+        if let start = baseAddress { memcpy(copy, start, count) }
+        return copy
+    }
+
     /// Whether a NUL, which no path may hold, is among these bytes.
     public var containsNUL: Bool {
         guard count > 0, let start = baseAddress else { return false }

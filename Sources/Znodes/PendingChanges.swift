@@ -73,13 +73,9 @@ struct PendingChanges: ~Copyable {
             }
             return
         }
-        guard let copy = malloc(max(1, path.count)) else {
-            fatalError("out of memory for a path of \(path.count) bytes")
-        }
-        if let start = path.baseAddress { memcpy(copy, start, path.count) }
         let slot = entries.insert(
             Entry(
-                path: copy, length: path.count, hash: hash, view: view, zxid: zxid,
+                path: path.copied(), length: path.count, hash: hash, view: view, zxid: zxid,
                 multi: isInMulti ? multi : 0))
         table.insert(hash, slot) { entries[$0].hash }
         if isInMulti { journal.append((slot, nil)) }

@@ -77,7 +77,6 @@ extension Database: RestoreTarget {
             switch error {
             case .malformed(let reason): throw .undecodable(reason)
             case .unknownType(let type): throw .unknownTxnType(type)
-            case .notAllowedInMulti(let type): throw .unknownTxnType(type.rawValue)
             }
         }
     }

@@ -107,13 +107,9 @@ public struct WatchTable: ~Copyable {
     }
 
     private mutating func addPath(_ path: Bytes, _ hash: UInt32) -> UInt32 {
-        guard let text = malloc(max(1, path.count)) else {
-            fatalError("out of memory for a watched path of \(path.count) bytes")
-        }
-        if let start = path.baseAddress { memcpy(text, start, path.count) }
         let slot = paths.insert(
             PathSlot(
-                text: text, length: UInt32(truncatingIfNeeded: path.count), hash: hash,
+                text: path.copied(), length: UInt32(truncatingIfNeeded: path.count), hash: hash,
                 firstEdge: Self.nothing, edgeCount: 0, isIndexed: false))
         precondition(slot < 1 << 28, "28 bits of an edge name its path")
         pathTable.insert(hash, slot) { paths[$0].hash }
