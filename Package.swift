@@ -67,7 +67,9 @@ let package = Package(
             name: "StorageFormat",
             dependencies: ["Vocabulary", "Jute", "Transactions", "CDeflate"],
             swiftSettings: common),
-        .target(name: "Configuration", dependencies: ["Vocabulary"], swiftSettings: common),
+        .target(
+            name: "Configuration", dependencies: ["Vocabulary", "QuorumProtocol"],
+            swiftSettings: common),
 
         // Core
         .target(
@@ -77,7 +79,12 @@ let package = Package(
                 .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: common),
-        .target(name: "Zab", dependencies: ["Vocabulary"], swiftSettings: common),
+        .target(
+            name: "Zab",
+            dependencies: [
+                "Vocabulary", .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: common),
 
         // Devices
         .target(name: "EventLoop", dependencies: ["CUV", "Jute"], swiftSettings: common),
@@ -89,12 +96,23 @@ let package = Package(
             ],
             swiftSettings: common),
 
+        // The core of a server
+        .target(
+            name: "Ensemble",
+            dependencies: [
+                "Vocabulary", "Jute", "ClientProtocol", "Transactions", "QuorumProtocol",
+                "StorageFormat", "Znodes", "Zab",
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: common),
+
         // Shell
         .target(
             name: "Server",
             dependencies: [
                 "Vocabulary", "Jute", "ClientProtocol", "Transactions", "StorageFormat",
-                "Configuration", "Znodes", "Zab", "EventLoop", "Storage", "COpenSSL",
+                "Configuration", "QuorumProtocol", "Znodes", "Zab", "Ensemble", "EventLoop",
+                "Storage", "COpenSSL",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "SystemPackage", package: "swift-system"),
@@ -135,7 +153,9 @@ let package = Package(
             ],
             swiftSettings: common),
         .testTarget(
-            name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: common),
+            name: "ConfigurationTests",
+            dependencies: ["Vocabulary", "QuorumProtocol", "Configuration"],
+            swiftSettings: common),
         .testTarget(
             name: "BenchTests",
             dependencies: [

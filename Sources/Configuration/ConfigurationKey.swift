@@ -19,6 +19,8 @@ package struct ConfigurationKey: Sendable {
         case other(
             expectation: String, defaultText: String,
             assign: @Sendable (String, inout ServerConfiguration) -> Bool)
+        /// A part of the list of servers, which is read as a whole after all keys.
+        case serverList(expectation: String, defaultText: String = "")
         case nothing
     }
 
@@ -27,6 +29,8 @@ package struct ConfigurationKey: Sendable {
         case milliseconds = " of milliseconds"
         case kilobytes = " of kilobytes (1024 bytes)"
         case bytes = " of bytes"
+        /// Of `tickTime`.
+        case ticks = " of ticks"
     }
 
     /// The words for true and false, compared without case.
@@ -89,7 +93,7 @@ package struct ConfigurationKey: Sendable {
                     + " (less than \(bounds.lowerBound) counts as \(bounds.lowerBound))"
                 : "a whole number\(unit.rawValue) from \(bounds.lowerBound) to \(bounds.upperBound)"
         case .boolean(_, let words): "\(words.words.true) or \(words.words.false)"
-        case .other(let expectation, _, _): expectation
+        case .other(let expectation, _, _), .serverList(let expectation, _): expectation
         case .nothing: ""
         }
     }
@@ -102,7 +106,7 @@ package struct ConfigurationKey: Sendable {
         case .integer(let field, _, _, _): return String(defaults[keyPath: field])
         case .boolean(let field, let words):
             return defaults[keyPath: field] ? words.words.true : words.words.false
-        case .other(_, let defaultText, _): return defaultText
+        case .other(_, let defaultText, _), .serverList(_, let defaultText): return defaultText
         case .nothing: return ""
         }
     }
@@ -135,8 +139,12 @@ package struct ConfigurationKey: Sendable {
             }
             return .done
         case .other(_, _, let assign): return assign(value, &configuration) ? .done : .badValue
-        case .nothing: return .done
+        case .serverList, .nothing: return .done
         }
+    }
+
+    var isOfServerList: Bool {
+        if case .serverList = setting { true } else { false }
     }
 }
 

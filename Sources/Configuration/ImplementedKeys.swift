@@ -6,7 +6,7 @@
 private let int32Max = Int(Int32.max)
 
 extension ConfigurationKey {
-    package static let implemented = storage + clients + znodes + limits + access
+    package static let implemented = storage + clients + znodes + limits + access + ensemble
 
     package static let storage = [
         ConfigurationKey(

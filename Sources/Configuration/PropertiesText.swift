@@ -9,8 +9,8 @@ package struct PropertiesText {
     package struct Entry: Equatable, Sendable {
         package var key: String
         package var value: String
-        /// The first line of the entry; the first line of the text is 1.
-        package var line: Int
+        /// The lines of the entry; the first line of the text is 1.
+        package var lines: ClosedRange<Int>
     }
 
     /// A `\u` without four hexadecimal digits after it.
@@ -24,15 +24,17 @@ package struct PropertiesText {
     package static func entries(of text: String) throws(MalformedEscape) -> [Entry] {
         var reader = LogicalLineReader(text)
         var entries: [Entry] = []
-        while let (units, line) = reader.next() {
-            entries.append(try entry(units, line: line))
+        while let (units, lines) = reader.next() {
+            entries.append(try entry(units, lines: lines))
         }
         return entries
     }
 
     /// The key ends at the first `=`, `:` or white space without a backslash before it. White space
     /// around one separator belongs to neither side; white space at the end belongs to the value.
-    private static func entry(_ units: [UInt16], line: Int) throws(MalformedEscape) -> Entry {
+    private static func entry(
+        _ units: [UInt16], lines: ClosedRange<Int>
+    ) throws(MalformedEscape) -> Entry {
         var keyEnd = 0
         var isEscaped = false
         while keyEnd < units.count {
@@ -53,8 +55,23 @@ package struct PropertiesText {
             valueStart += 1
         }
         return Entry(
-            key: try unescaped(units[..<keyEnd], line: line),
-            value: try unescaped(units[valueStart...], line: line), line: line)
+            key: try unescaped(units[..<keyEnd], line: lines.lowerBound),
+            value: try unescaped(units[valueStart...], line: lines.lowerBound), lines: lines)
+    }
+
+    /// A value as it must be written to be read as `value`, which neither begins nor ends with
+    /// white space.
+    static func escaped(_ value: String) -> String {
+        var result = ""
+        for scalar in value.unicodeScalars {
+            switch scalar {
+            case "\\": result += "\\\\"
+            case "\n": result += "\\n"
+            case "\r": result += "\\r"
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+        return result
     }
 
     private static func unescaped(
@@ -93,7 +110,7 @@ private struct LogicalLineReader {
 
     init(_ text: String) { units = Array(text.utf16) }
 
-    mutating func next() -> (units: [UInt16], line: Int)? {
+    mutating func next() -> (units: [UInt16], lines: ClosedRange<Int>)? {
         var logical: [UInt16] = []
         var firstLine = lineNumber
         var isInIndent = true
@@ -108,6 +125,7 @@ private struct LogicalLineReader {
             }
             isInIndent = false
             if Unit.isLineEnd(unit) {
+                let lastLine = lineNumber
                 consumeLineEnd()
                 if logical.isEmpty || isEscaped {
                     // An empty line after a continued one ends it, one before an entry is skipped.
@@ -115,7 +133,7 @@ private struct LogicalLineReader {
                     (isInIndent, isContinued, isEscaped) = (true, isEscaped, false)
                     continue
                 }
-                return (logical, firstLine)
+                return (logical, firstLine...lastLine)
             }
             if logical.isEmpty {
                 if Unit.isCommentStart(unit) {
@@ -129,7 +147,7 @@ private struct LogicalLineReader {
             index += 1
         }
         if isEscaped { logical.removeLast() }
-        return logical.isEmpty ? nil : (logical, firstLine)
+        return logical.isEmpty ? nil : (logical, firstLine...lineNumber)
     }
 
     private mutating func skipToLineEnd() {

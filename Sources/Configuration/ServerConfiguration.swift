@@ -111,6 +111,13 @@ package struct ServerConfiguration: Equatable, Sendable {
     package var enforceAuthEnabled = false
     package var enforceAuthSchemes: [String] = []
 
+    // Ensemble
+
+    /// What the keys of an ensemble say, whether or not there is one.
+    package var quorum = QuorumSettings()
+    /// The ensemble that this server belongs to; `nil`: the server is standalone.
+    package var ensemble: EnsembleSettings?
+
     private var dataLogDirIfSet: String?
     private var minSessionTimeoutIfSet: Int?
     private var maxSessionTimeoutIfSet: Int?

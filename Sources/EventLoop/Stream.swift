@@ -42,7 +42,7 @@ public final class Stream {
     /// What is to be sent. Append, then call `markDirty()`.
     public var output = ByteBuffer()
 
-    let loop: EventLoop
+    public let loop: EventLoop
     private let tcp: UnsafeMutablePointer<uv_tcp_t>
     private var phase = Phase.open
     private var isDirty = false

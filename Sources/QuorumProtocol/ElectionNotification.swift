@@ -1,16 +1,6 @@
 public import Jute
 public import Vocabulary
 
-/// What a server is doing.
-///
-/// Source: ZooKeeper, `QuorumPeer.ServerState`.
-public enum ServerState: Int32, Sendable {
-    case looking = 0
-    case following = 1
-    case leading = 2
-    case observing = 3
-}
-
 /// How messages of an election connection are told apart behind the initial one: an `int` length
 /// and the message.
 public enum ElectionFrame {

@@ -1,4 +1,5 @@
 public import Jute
+public import Vocabulary
 
 /// How much of a stream is its next message: messages between servers have no common frame.
 public enum StreamPart: Equatable, Sendable {
@@ -21,6 +22,10 @@ public enum QuorumProtocolError: Error, Equatable, Sendable {
     case invalidEpoch(Int32)
     case tooManyIdentities(Int)
     case invalidCount(Int32)
+    /// A packet of this type does not begin a conversation.
+    case unexpectedPacket(Int32)
+    /// What a proposal carries is no transaction.
+    case malformedTxn(Zxid)
     /// The bytes behind a snapshot are not its signature.
     case badSignature
     /// What a snapshot holds does not make a tree.
@@ -38,6 +43,8 @@ extension QuorumProtocolError: CustomStringConvertible {
         case .invalidEpoch(let epoch): "an epoch is \(epoch)"
         case .tooManyIdentities(let count): "a request has \(count) identities"
         case .invalidCount(let count): "a count is \(count)"
+        case .unexpectedPacket(let type): "a learner begins with a packet of type \(type)"
+        case .malformedTxn(let zxid): "proposal \(zxid) is no transaction"
         case .badSignature: "a snapshot does not end with its signature"
         case .snapshotRefused: "a snapshot does not make a tree"
         }

@@ -53,7 +53,10 @@ final class ClientConnection: StreamDelegate {
     let watcher: WatcherID
     var phase = Phase.fresh
     var session = SessionID.none
+    /// Where the session is tracked; nil at a learner, where the leader tracks it.
     var sessionSlot: SessionTracker.Slot?
+    /// When the leader was last told of this connection.
+    var touchRound: UInt32 = 0
     var timeoutMilliseconds: Int32 = 0
     /// Whether the client sent the readOnly field; it gets it back only then.
     var sentReadOnly = false
@@ -159,6 +162,8 @@ final class ClientConnection: StreamDelegate {
         server.statistics.packetsReceived += 1
         if let sessionSlot {
             server.proposer.tracker.touch(sessionSlot, now: Int64(server.now))
+        } else if touchRound != server.touchRound {
+            server.touch(self)
         }
         var reader = JuteReader(frame, limits: server.juteLimits)
         guard let header = try? RequestHeader(reading: &reader) else { return close() }

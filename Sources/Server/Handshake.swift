@@ -1,9 +1,10 @@
 import ClientProtocol
 import Configuration
+import Ensemble
 import EventLoop
 import Jute
 import Logging
-import Vocabulary
+package import Vocabulary
 import Znodes
 
 /// How a connection gets its session: a new one, or the one it had.
@@ -23,7 +24,10 @@ extension ZooKeeperServer {
             statistics.connectionsDropped += 1
             return connection.close()
         }
-        guard request.lastZxidSeen <= lastZxid else {
+        guard peer.serving != nil else { return connection.close() }
+        // Apache's leaders show clients the beginning of their epoch before they have a transaction.
+        let latest = ensemble == nil ? lastZxid : max(lastZxid, Zxid(epoch: peer.currentEpoch, counter: 0))
+        guard request.lastZxidSeen <= latest else {
             log(
                 .warning, "client has seen a later zxid than this server", connection,
                 ["seen": "\(request.lastZxidSeen)", "zxid": "\(lastZxid)"])
@@ -38,7 +42,7 @@ extension ZooKeeperServer {
         if request.session == .none {
             connection.session = sessionIDs.take()
             connection.phase = .establishing
-            proposeSession(connection.session, connection)
+            proposeSession(connection)
         } else {
             var password: [UInt8] = []
             if let bytes = request.password { password = [UInt8](bytes) }
@@ -51,13 +55,33 @@ extension ZooKeeperServer {
     ) {
         // Whatever the password: the session's other connection here is taken for dead.
         if let other = connectionsBySession[session] { other.close() }
-        guard password == session.password, let slot = proposer.tracker.slot(of: session),
-            !proposer.tracker.isClosing(slot)
-        else { return refuse(connection) }
+        guard password == session.password else { return refuse(connection) }
+        let timeout = connection.timeoutMilliseconds
+        guard peer.isLeading else {
+            connection.session = session
+            connection.phase = .establishing
+            revalidating[session]?.close()
+            revalidating[session] = connection
+            connection.enqueue(.write)
+            return peer.revalidate(session, timeoutMilliseconds: timeout)
+        }
+        guard peer.adopt(session, timeoutMilliseconds: timeout, owner: .here) else {
+            return refuse(connection)
+        }
         connection.session = session
-        proposer.tracker.add(
-            session, timeoutMilliseconds: connection.timeoutMilliseconds, now: Int64(now))
-        establish(connection, slot)
+        establish(connection)
+    }
+
+    package func revalidated(_ session: SessionID, isValid: Bool) {
+        guard let connection = revalidating.removeValue(forKey: session),
+            connection.phase == .establishing
+        else { return }
+        guard isValid else { return refuse(connection) }
+        // Another connection of the session may have come through meanwhile.
+        if let other = connectionsBySession[session] { other.close() }
+        establish(connection)
+        connection.sessionBegun()
+        connection.resume()
     }
 
     /// The session is over, or was never the client's: it must begin a new one.
@@ -70,16 +94,29 @@ extension ZooKeeperServer {
 
     /// The transaction of a new session is applied.
     func sessionStarted(_ connection: ClientConnection) {
-        guard connection.phase == .establishing,
-            let slot = proposer.tracker.slot(of: connection.session)
-        else { return }
-        establish(connection, slot)
+        guard connection.phase == .establishing else { return }
+        establish(connection)
         connection.sessionBegun()
         connection.resume()
     }
 
-    private func establish(_ connection: ClientConnection, _ slot: SessionTracker.Slot) {
-        connection.sessionSlot = slot
+    /// A connection of a learner's client is heard from for the first time since the leader was told.
+    func touch(_ connection: ClientConnection) {
+        connection.touchRound = touchRound
+        touched.append(connection)
+    }
+
+    package func takeTouchedSessions(_ body: (SessionID, _ timeoutMilliseconds: Int32) -> Void) {
+        for connection in touched where connection.phase != .closing {
+            body(connection.session, connection.timeoutMilliseconds)
+        }
+        touched.removeAll(keepingCapacity: true)
+        touchRound &+= 1
+    }
+
+    private func establish(_ connection: ClientConnection) {
+        connection.sessionSlot =
+            peer.isLeading ? proposer.tracker.slot(of: connection.session) : nil
         connection.phase = .established
         connectionsBySession[connection.session] = connection
         connection.stream.output.appendConnectResponse(

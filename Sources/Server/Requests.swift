@@ -1,5 +1,6 @@
 import ClientProtocol
 import Configuration
+import Ensemble
 import Jute
 import Logging
 import Vocabulary
@@ -31,6 +32,8 @@ extension ZooKeeperServer {
         case .closeSession:
             proposeSessionEnd(connection, xid: header.xid)
             connection.phase = .ending
+        case .sync where ensemble != nil:
+            sync(header, body, from: connection)
         case .auth:
             authenticate(header, body, connection)
         case .sasl:

@@ -1,5 +1,10 @@
 import Configuration
+import Ensemble
+import Jute
+import QuorumProtocol
 import Storage
+import Vocabulary
+import Zab
 import Znodes
 
 /// How the keys reach the rooms they concern.
@@ -13,6 +18,62 @@ extension Proposer.Options {
         closeSessionListsPaths = configuration.closeSessionTxnEnabled
         digestEnabled = configuration.digestEnabled
         listedPathsBytesMax = configuration.juteMaxBufferBytes
+    }
+}
+
+extension RecoveryOptions {
+    init(_ configuration: ServerConfiguration, limits: JuteLimits) {
+        self.init(
+            trustEmptySnapshot: configuration.snapshotTrustEmpty,
+            autocreate: configuration.dbAutocreate, limits: limits,
+            recentTxnsMax: configuration.ensemble?.commitLogCount ?? 0)
+    }
+}
+
+extension QuorumPeer.Settings {
+    init(_ configuration: ServerConfiguration) {
+        let quorum = configuration.ensemble?.quorum ?? QuorumSettings()
+        var election = Election.Timing()
+        election.minNotificationInterval =
+            .milliseconds(quorum.minNotificationIntervalMilliseconds)
+        election.maxNotificationInterval =
+            .milliseconds(quorum.maxNotificationIntervalMilliseconds)
+        self.init(
+            peer: Peer.Settings(
+                timing: LinkTiming(
+                    tick: .milliseconds(configuration.tickTimeMilliseconds),
+                    initLimit: quorum.initLimit, syncLimit: quorum.syncLimit),
+                electionTiming: election, confirmsSyncs: quorum.confirmsSyncs),
+            proposer: Proposer.Options(configuration),
+            tickMilliseconds: Int32(configuration.tickTimeMilliseconds),
+            keptTxns: quorum.commitLogCount, readsLogs: quorum.snapshotSizeFactor >= 0,
+            alwaysSendsSnapshots: quorum.forceSnapshotSync, observerLogs: quorum.syncEnabled,
+            packetLimits: JuteLimits(
+                fieldBytesMax: configuration.juteMaxBufferBytes
+                    + configuration.juteMaxBufferExtraBytes))
+    }
+}
+
+extension QuorumPeer {
+    convenience init(
+        _ ensemble: EnsembleSettings, _ configuration: ServerConfiguration, database: Database,
+        report: RecoveryReport, _ epochFiles: EpochFiles
+    ) throws(StartError) {
+        let epochs: (accepted: Int64, current: Int64)
+        do throws(StorageError) {
+            epochs = try epochFiles.load(lastZxid: max(report.lastZxid, .zero))
+        } catch {
+            throw .storage(error)
+        }
+        do throws(QuorumVerifier.Fault) {
+            try self.init(
+                id: ensemble.own.id, configuration: ensemble.members,
+                lastSeen: ensemble.lastSeenMembers, lastZxid: report.lastZxid,
+                epochs: .init(accepted: epochs.accepted, current: epochs.current),
+                recent: report.recent, database: database, settings: Settings(configuration))
+        } catch {
+            throw .noQuorum(error)
+        }
     }
 }
 

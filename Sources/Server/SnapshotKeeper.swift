@@ -25,6 +25,17 @@ final class SnapshotKeeper {
     /// A snapshot is due as soon as what is logged is applied, and no job runs.
     private var isDue = false
     private var isPurgeDue = false
+    /// Only committed state goes into a snapshot; outside a role nobody knows what is committed.
+    var isServing = false
+    /// A snapshot of what a leader has sent: the tree is in no log.
+    private var isWantedByLeader = false
+    private var isWritingForLeader = false
+    /// Called when what `writeForLeader` asked for is on the disk, or cannot be written.
+    var writtenForLeader: (StorageError?) -> Void = { _ in }
+    /// A view that somebody else has frozen. There is one at a time.
+    private var isFrozenElsewhere = false
+    /// Who waits to freeze a view; each says whether it did.
+    private var waiting: [() -> Bool] = []
 
     init(
         directories: DataDirectories, database: Database, configuration: ServerConfiguration,
@@ -46,11 +57,11 @@ final class SnapshotKeeper {
         bytesMax = halfBytes <= 0 ? .max : halfBytes + Int.random(in: 0...halfBytes)
     }
 
-    private var options: SnapshotOptions {
+    private func options(lowPriority: Bool) -> SnapshotOptions {
         SnapshotOptions(
             compression: configuration.snapshotCompression == .gzip ? .gzip : .none, fsync: true,
             serializeLastProcessedZxid: configuration.serializeLastProcessedZxid,
-            digestEnabled: configuration.digestEnabled, lowPriority: true)
+            digestEnabled: configuration.digestEnabled, lowPriority: lowPriority)
     }
 
     /// A log never stands without a snapshot in front of it; what was replayed is not replayed
@@ -59,7 +70,9 @@ final class SnapshotKeeper {
         if report.snapshot == nil {
             let frozen = database.freeze()
             defer { database.thaw(frozen) }
-            _ = try frozen.write(to: directories.snapshots, options: options)
+            // Nobody is served yet.
+            _ = try frozen.write(
+                to: directories.snapshots, options: options(lowPriority: false))
         } else if report.txnsReplayed > 0 {
             isDue = true
             considerSnapshot()
@@ -76,13 +89,46 @@ final class SnapshotKeeper {
         return true
     }
 
+    /// Freezes a view as soon as no other is frozen; `freeze` says whether it did.
+    func whenFree(_ freeze: @escaping () -> Bool) {
+        waiting.append(freeze)
+        considerSnapshot()
+    }
+
+    /// The view that `whenFree` has frozen is thawed.
+    func frozenViewEnded() {
+        isFrozenElsewhere = false
+        considerSnapshot()
+    }
+
+    /// Writes the tree that a leader has sent, before anything else.
+    func writeForLeader() {
+        isWantedByLeader = true
+        considerSnapshot()
+    }
+
     /// Starts what is due, unless a job still runs.
     func considerSnapshot() {
-        guard !thread.isBusy else { return }
-        if isDue {
+        guard !thread.isBusy, !isFrozenElsewhere else { return }
+        if isWantedByLeader {
+            isWantedByLeader = false
+            isWritingForLeader = true
+            thread.write(
+                source: database.freeze(), directory: directories.snapshots,
+                options: options(lowPriority: false))
+            return
+        }
+        while !waiting.isEmpty {
+            if waiting.removeFirst()() {
+                isFrozenElsewhere = true
+                return
+            }
+        }
+        if isDue, isServing {
             isDue = false
             thread.write(
-                source: database.freeze(), directory: directories.snapshots, options: options)
+                source: database.freeze(), directory: directories.snapshots,
+                options: options(lowPriority: true))
         } else if isPurgeDue {
             isPurgeDue = false
             thread.purge(directories, retainCount: configuration.snapRetainCount)
@@ -107,17 +153,35 @@ final class SnapshotKeeper {
                     "milliseconds": "\(report.microseconds / 1000)",
                 ])
             thaw(source)
+            endForLeader(nil)
         case .notWritten(let error, let source):
             // The logs still hold everything: serving goes on, and the next one may succeed.
             statistics.snapshotErrors += 1
             logger.error("snapshot not written", metadata: ["reason": "\(error)"])
             thaw(source)
+            endForLeader(error)
         case .purged(let files):
             for file in files { logger.info("removed", metadata: ["file": "\(file)"]) }
         case .notPurged(let error):
             logger.error("purge failed", metadata: ["reason": "\(error)"])
         }
         considerSnapshot()
+    }
+
+    private func endForLeader(_ error: StorageError?) {
+        guard isWritingForLeader else { return }
+        isWritingForLeader = false
+        writtenForLeader(error)
+    }
+
+    /// Waits for the job that runs: the files are about to be read again. What a leader's tree was
+    /// written for is over.
+    func settle() {
+        isWantedByLeader = false
+        isWritingForLeader = false
+        thread.close()
+        var unseen = ServerStatistics()
+        jobEnded(&unseen)
     }
 
     private func thaw(_ source: any SnapshotSource) {

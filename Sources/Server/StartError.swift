@@ -1,6 +1,7 @@
 package import EventLoop
 internal import Glibc
 package import Storage
+package import Zab
 
 /// How the process ends. Source: ZooKeeper, `ExitCode`.
 package enum ExitCode: Int32, Sendable {
@@ -23,6 +24,10 @@ package enum StartError: Error, CustomStringConvertible {
     /// The data directory is empty, and `db.autocreate=false` wants a file `initialize` there.
     case notInitialized
     case listen(String?, UInt16, UVError)
+    /// The groups and weights of the servers make no quorum.
+    case noQuorum(QuorumVerifier.Fault)
+    /// The port for elections.
+    case listenForServers([String], UVError)
 
     package var description: String {
         switch self {
@@ -34,13 +39,16 @@ package enum StartError: Error, CustomStringConvertible {
                 + " in dataLogDir before a new database begins"
         case .listen(let address, let port, let error):
             "cannot listen on \(address ?? "*"):\(port): \(error)"
+        case .noQuorum(let fault): "the servers can never agree: \(fault)"
+        case .listenForServers(let addresses, let error):
+            "cannot listen for elections on \(addresses.joined(separator: ", ")): \(error)"
         }
     }
 
     package var exitCode: ExitCode {
         switch self {
         case .storage, .notInitialized: .dataDirectoryInaccessible
-        case .loop, .noClientPort, .listen: .unexpected
+        case .loop, .noClientPort, .listen, .noQuorum, .listenForServers: .unexpected
         }
     }
 }

@@ -1,4 +1,5 @@
 import Configuration
+import Ensemble
 import Jute
 import Logging
 import Vocabulary
@@ -11,18 +12,17 @@ extension ZooKeeperServer {
         // heard first.
         let isLate = now > expiryDue + 1000
         expiryDue = now + expiryMilliseconds
-        guard !isLate else { return }
+        guard !isLate, peer.isLeading else { return }
         for session in proposer.tracker.expire(now: Int64(now)) {
             logger.info("session expired", metadata: ["session": "\(session)"])
             statistics.staleSessionsExpired += 1
-            propose {
-                proposer.proposeSessionEnd(session, cxid: 0, time: Clock.milliseconds, into: &$0)
-            }
+            peer.proposeSessionEnd(session)
         }
     }
 
     /// Containers that are empty and TTL znodes that were left alone go.
     func sweepZnodes() {
+        guard peer.isLeading else { return }
         let interval = configuration.containerCheckIntervalMilliseconds
         let perMinute = configuration.containerMaxPerMinute
         let limit = max(1, Int(Double(perMinute) * Double(interval) / 60_000))
@@ -35,12 +35,10 @@ extension ZooKeeperServer {
             request.appendField(path.span)
             let origin = Proposer.Origin(
                 session: .none, cxid: 0, identities: [], time: Clock.milliseconds)
-            propose {
-                guard
-                    let zxid = try? proposer.propose(
-                        .deleteContainer, body: request.span, from: origin, into: &$0)
-                else { preconditionFailure("a path is a whole request") }
-                return zxid
+            do throws(JuteError) {
+                try peer.propose(.deleteContainer, body: request.span, from: origin)
+            } catch {
+                preconditionFailure("a path is a whole request: \(error)")
             }
         }
     }

@@ -1,54 +1,58 @@
 import ClientProtocol
 import Configuration
+import DequeModule
+import Ensemble
 package import EventLoop
 import Jute
 import Logging
 import Storage
+import StorageFormat
 import Transactions
 import Vocabulary
-import Zab
-import Znodes
+package import Znodes
 
-/// The way of a write: a transaction in this turn's batch, the log, the quorum, the tree, the
-/// reply.
+/// The way of a client's write: at the leader a transaction in this turn's batch, at a learner a
+/// request to the leader; when it is applied, the reply.
 extension ZooKeeperServer {
     // MARK: Proposing
 
-    /// Writes a transaction into this turn's batch.
-    @discardableResult
-    func propose(
-        for waiting: Waiting = .nobody, _ write: (inout ByteBuffer) -> Zxid
-    ) -> Zxid {
-        batch.beginRecord()
-        let zxid = write(&batch.buffer)
-        batch.endRecord(zxid: zxid)
-        inFlight.append(InFlight(zxid: zxid, waiting: waiting))
-        return zxid
-    }
-
-    /// Turns a client's write into a transaction; its reply follows when it is applied.
+    /// A client's write; its reply follows when it is applied.
     func propose(
         _ op: OpCode, _ header: RequestHeader, _ body: Span<UInt8>,
         from connection: ClientConnection
     ) {
-        let origin = Proposer.Origin(
-            session: connection.session, cxid: header.xid, identities: connection.identities,
-            time: Clock.milliseconds)
-        batch.beginRecord()
+        let waiting = Waiting.client(connection, xid: header.xid, op: op, arrival: now)
         do throws(JuteError) {
-            let zxid = try proposer.propose(op, body: body, from: origin, into: &batch.buffer)
-            expect(zxid, header.xid, op, connection)
-        } catch .unexpectedNull {
-            // The record can be read and still names nothing: a failure like any other.
-            let zxid = proposer.proposeFailure(
-                .marshallingError, from: origin, into: &batch.buffer)
-            expect(zxid, header.xid, op, connection)
+            if peer.isLeading {
+                let origin = Proposer.Origin(
+                    session: connection.session, cxid: header.xid,
+                    identities: connection.identities, time: Clock.milliseconds)
+                expect(try peer.propose(op, body: body, from: origin), waiting)
+                if let exceeded = proposer.softQuotaExceeded { warnOfQuota(exceeded) }
+            } else {
+                // What the leader cannot read would never be answered.
+                let error = try Proposer.check(op, body: body)
+                guard error == .ok else { return refuse(header.xid, error, connection) }
+                forward(
+                    connection.session, header.xid, op, body, connection.identities, waiting)
+            }
+            connection.enqueue(.write)
         } catch {
-            batch.cancelRecord()
-            refuseUndecodable(header.xid, connection)
+            refuse(header.xid, .marshallingError, connection)
         }
-        if let exceeded = proposer.softQuotaExceeded { warnOfQuota(exceeded) }
         throttleIfBusy(connection)
+    }
+
+    private func expect(_ zxid: Zxid, _ waiting: Waiting) {
+        inFlight.append(InFlight(zxid: zxid, waiting: waiting))
+    }
+
+    private func forward(
+        _ session: SessionID, _ cxid: Int32, _ op: OpCode, _ body: Span<UInt8>,
+        _ identities: [Identity]?, _ waiting: Waiting
+    ) {
+        peer.forward(session, cxid: cxid, op: op, body: body, identities: identities)
+        forwarded[session, default: []].append(Forwarded(cxid: cxid, waiting: waiting))
     }
 
     /// Once a second at most: who goes beyond a limit goes on doing so.
@@ -59,71 +63,102 @@ extension ZooKeeperServer {
         logger.warning("quota exceeded", metadata: ["quota": "\(exceeded)"])
     }
 
-    /// The transaction is written; the client's reply waits for it.
-    private func expect(
-        _ zxid: Zxid, _ xid: Int32, _ op: OpCode, _ connection: ClientConnection
-    ) {
-        batch.endRecord(zxid: zxid)
-        let waiting = Waiting.client(connection, xid: xid, op: op, arrival: now)
-        inFlight.append(InFlight(zxid: zxid, waiting: waiting))
-        connection.enqueue(.write)
-    }
-
-    private func refuseUndecodable(_ xid: Int32, _ connection: ClientConnection) {
+    /// Answers without a transaction, behind the writes in front of it.
+    private func refuse(_ xid: Int32, _ error: ErrorCode, _ connection: ClientConnection) {
         if connection.queue.isEmpty {
-            connection.reply(xid: xid, zxid: lastZxid, error: .marshallingError, arrival: now)
+            connection.reply(xid: xid, zxid: lastZxid, error: error, arrival: now)
         } else {
-            connection.enqueue(.failure(xid: xid, .marshallingError, arrival: now))
+            connection.enqueue(.failure(xid: xid, error, arrival: now))
         }
     }
 
-    func proposeSession(_ id: SessionID, _ connection: ClientConnection) {
-        propose(for: .session(connection)) {
-            proposer.proposeSession(
-                id, timeoutMilliseconds: connection.timeoutMilliseconds, now: Int64(now),
-                time: Clock.milliseconds, into: &$0)
+    func proposeSession(_ connection: ClientConnection) {
+        let timeout = connection.timeoutMilliseconds
+        if peer.isLeading {
+            let zxid = peer.proposeSession(connection.session, timeoutMilliseconds: timeout)
+            expect(zxid, .session(connection))
+        } else {
+            var body = ByteBuffer()
+            body.append(timeout)
+            forward(
+                connection.session, 0, .createSession, body.span, nil, .session(connection))
         }
         connection.enqueue(.write)
     }
 
     func proposeSessionEnd(_ connection: ClientConnection, xid: Int32) {
-        propose(for: .closing(connection, xid: xid, arrival: now)) {
-            proposer.proposeSessionEnd(
-                connection.session, cxid: xid, time: Clock.milliseconds, into: &$0)
+        let waiting = Waiting.closing(connection, xid: xid, arrival: now)
+        if peer.isLeading {
+            expect(peer.proposeSessionEnd(connection.session, cxid: xid), waiting)
+        } else {
+            forward(
+                connection.session, xid, .closeSession, Span<UInt8>(), connection.identities,
+                waiting)
         }
         connection.enqueue(.write)
+    }
+
+    /// A client wants to see everything that was acknowledged to anybody before.
+    func sync(_ header: RequestHeader, _ body: Span<UInt8>, from connection: ClientConnection) {
+        var reader = JuteReader(body, limits: juteLimits)
+        var path: [UInt8]?
+        do throws(JuteError) {
+            if let bytes = try reader.readOptionalBytes() { path = [UInt8](bytes) }
+        } catch {
+            return refuse(header.xid, .marshallingError, connection)
+        }
+        connection.enqueue(.write)
+        syncing.append(
+            Syncing(connection: connection, xid: header.xid, path: path, arrival: now))
+        peer.sync(
+            connection.session, cxid: header.xid, body: body, identities: connection.identities)
+        throttleIfBusy(connection)
+    }
+
+    package func syncCompleted() {
+        guard let first = syncing.popFirst() else { return }  // Of a leader that counts otherwise.
+        guard first.connection.phase != .closing else { return }
+        var record = ByteBuffer()
+        if let path = first.path { record.appendField(path.span) } else { record.appendNull() }
+        first.connection.statistics.lastOperation = OpCode.sync.shortName
+        first.connection.answerWrite(
+            xid: first.xid, zxid: lastZxid, error: .ok, arrival: first.arrival,
+            body: record.bytes)
     }
 
     // MARK: The turn
 
     package func turnEnded(_ loop: EventLoop) {
         if database.tree.hasGarbage { database.tree.reclaim(atMost: Self.reclaimedPerTurn) }
-        guard !batch.isEmpty else { return }
-        let full = batch
-        batch = spareBatches.popLast() ?? LogBatch(capacity: 4096)
-        step(.proposed(full.lastZxid))
-        txnLog.append(full)
-        if snapshots.countLogged(records: full.recordCount, bytes: full.buffer.count) {
-            txnLog.roll()
-        }
+        peer.turnEnded()
+        ensemble?.quorum.flush()
     }
 
     func diskWorkEnded() {
+        takeFlushed()
+        snapshots.jobEnded(&statistics)
+        if let ensemble {
+            for transfer in ensemble.transfers { transfer.pump() }
+        }
+        resumeThrottled()
+    }
+
+    func takeFlushed() {
+        var completions: [TxnLog.Completion] = []
+        swap(&completions, &self.completions)
         txnLog.takeCompletions(into: &completions)
         for completion in completions {
             switch completion {
             case .flushed(let batch, let duration):
                 if let duration { recordFlush(microseconds: duration) }
                 statistics.flushedBatchSize.record(Int64(batch.recordCount))
-                flushedBatches.append(batch)
-                step(.acknowledged(upTo: batch.lastZxid, by: serverID))
+                peer.flushed(upTo: batch.lastZxid)
             case .failed(let error):
                 fail(error)
             }
         }
         completions.removeAll(keepingCapacity: true)
-        snapshots.jobEnded(&statistics)
-        resumeThrottled()
+        swap(&completions, &self.completions)
     }
 
     private func recordFlush(microseconds: Int64) {
@@ -136,48 +171,22 @@ extension ZooKeeperServer {
         }
     }
 
-    private func step(_ event: Broadcast.Event) {
-        broadcast.step(event, into: &broadcastEffects)
-        for effect in broadcastEffects {
-            switch effect {
-            case .commit(let zxid): commit(upTo: zxid)
-            }
-        }
-        broadcastEffects.removeAll(keepingCapacity: true)
-    }
-
-    private func commit(upTo zxid: Zxid) {
-        while let first = flushedBatches.first, first.lastZxid <= zxid {
-            flushedBatches.removeFirst()
-            first.forEachTxn { apply($0) }
-            first.removeAll()
-            if spareBatches.count < 4 { spareBatches.append(first) }
-        }
-        snapshots.considerSnapshot()
-    }
-
     // MARK: Applying
 
-    private func apply(_ txn: Span<UInt8>) {
-        let waiting = inFlight.removeFirst().waiting
-        body.removeAll(keepingAtMost: 1 << 20)
-        let applied: Database.Applied
-        do {
-            applied = try database.apply(txn, reply: &body)
-        } catch {
-            preconditionFailure("a transaction of our own cannot be applied: \(error)")
-        }
+    package func applied(_ applied: Database.Applied, reply body: UnsafeRawBufferPointer) {
         let header = applied.header
-        proposer.applied(header.zxid)
+        let waiting = takeWaiting(for: header)
         statistics.commits += 1
         if header.type == .closeSession { sessionEnded(header.session, waiting) }
         switch waiting {
         case .nobody: break
         case .client(let connection, let xid, let op, let arrival):
             guard connection.phase != .closing else { return }
+            // Its client goes on somewhere else, and this connection is of its past.
+            guard applied.error != .sessionMoved else { return connection.close() }
             connection.statistics.lastOperation = op.shortName
             statistics.updateLatency.record(Int64(bitPattern: now &- arrival))
-            let record = applied.error == .ok ? body.bytes : Bytes(start: nil, count: 0)
+            let record = applied.error == .ok ? body : Bytes(start: nil, count: 0)
             connection.answerWrite(
                 xid: xid, zxid: header.zxid, error: applied.error, arrival: arrival, body: record)
         case .session(let connection):
@@ -191,8 +200,21 @@ extension ZooKeeperServer {
         }
     }
 
+    /// Whom the transaction was made for: at the leader told by its zxid, at a learner by the
+    /// request.
+    private func takeWaiting(for header: TxnHeader) -> Waiting {
+        if let first = inFlight.first, first.zxid == header.zxid {
+            return inFlight.removeFirst().waiting
+        }
+        guard !forwarded.isEmpty, let index = forwarded.index(forKey: header.session),
+            forwarded.values[index].first?.cxid == header.cxid
+        else { return .nobody }
+        let waiting = forwarded.values[index].removeFirst().waiting
+        if forwarded.values[index].isEmpty { forwarded.remove(at: index) }
+        return waiting
+    }
+
     private func sessionEnded(_ session: SessionID, _ waiting: Waiting) {
-        proposer.tracker.remove(session)
         guard let connection = connectionsBySession[session] else { return }
         connection.sessionSlot = nil
         if case .closing(let asking, _, _) = waiting, asking === connection { return }

@@ -1,6 +1,7 @@
 import ClientProtocol
 package import Configuration
 import DequeModule
+import Ensemble
 import EventLoop
 internal import Glibc
 import Jute
@@ -12,11 +13,12 @@ import Vocabulary
 import Zab
 import Znodes
 
-/// A standalone server: the loop's thread owns everything here, and nothing here blocks.
+/// A server, alone or one of an ensemble: the loop's thread owns everything here, and nothing here
+/// blocks while clients are served.
 ///
 /// One turn of the loop has a fixed order: frames are read and answered or become transactions;
-/// the turn's transactions go to the log as one batch; what the log has flushed is committed,
-/// applied and answered; then every connection's output is sent at once.
+/// the turn's transactions go to the log and to learners as one batch; what a quorum has flushed is
+/// committed, applied and answered; then every connection's output is sent at once.
 package final class ZooKeeperServer: TurnDelegate {
     package let configuration: ServerConfiguration
     let loop: EventLoop
@@ -26,23 +28,22 @@ package final class ZooKeeperServer: TurnDelegate {
 
     // State
     let database: Database
-    let proposer: Proposer
-    var broadcast: Broadcast
-    var broadcastEffects: [Broadcast.Effect] = []
-    let serverID = ServerID(rawValue: 1)
+    let peer: QuorumPeer
     var sessionIDs: SessionIDs
+    var proposer: Proposer { @inline(__always) get { peer.proposer } }
+
+    /// Nil: a standalone server.
+    let ensemble: EnsembleDevices?
 
     // Disk
     let directories: DataDirectories
     private let directoryLock: DirectoryLock
     let txnLog: TxnLog
     let snapshots: SnapshotKeeper
-    var batch = LogBatch(capacity: 4096)
-    var spareBatches: [LogBatch] = []
-    /// Flushed, in order, and not yet committed.
-    var flushedBatches: Deque<LogBatch> = []
     var completions: [TxnLog.Completion] = []
     private let wakeUp: WakeUp
+    /// Called on other threads when they have something for the loop.
+    let diskWake: @Sendable () -> Void
 
     // Clients
     private var listener: Listener?
@@ -56,10 +57,19 @@ package final class ZooKeeperServer: TurnDelegate {
     var connectionTokens: TokenBucket
     /// Requests without a reply.
     var outstanding = 0
-    /// Who waits for which transaction, in the order of the zxids.
     var quotaWarningDue: UInt64 = 0
+    /// At the leader: who waits for which transaction, in the order of the zxids.
     var inFlight: Deque<InFlight> = []
-    var body = ByteBuffer()
+    /// At a learner: who waits for what the leader makes of a request, in the order of the requests
+    /// of each session.
+    var forwarded: [SessionID: Deque<Forwarded>] = [:]
+    /// Connections whose session the leader is asked about.
+    var revalidating: [SessionID: ClientConnection] = [:]
+    /// Who waits to be in step with the leader, in the order of the requests.
+    var syncing: Deque<Syncing> = []
+    /// At a learner: connections that were heard from since the leader was last told.
+    var touched: [ClientConnection] = []
+    var touchRound: UInt32 = 1
 
     // Time
     /// When sessions are looked at next, in milliseconds of the loop's clock.
@@ -87,6 +97,18 @@ package final class ZooKeeperServer: TurnDelegate {
     struct InFlight {
         var zxid: Zxid
         var waiting: Waiting
+    }
+
+    struct Forwarded {
+        var cxid: Int32
+        var waiting: Waiting
+    }
+
+    struct Syncing {
+        var connection: ClientConnection
+        var xid: Int32
+        var path: [UInt8]?
+        var arrival: UInt64
     }
 
     /// Opens the data, or says why it cannot be opened. Nobody is served before `run`.
@@ -117,22 +139,25 @@ package final class ZooKeeperServer: TurnDelegate {
             directoryLock = try directories.lock()
             var target = database
             report = try Recovery.restore(
-                directories,
-                options: RecoveryOptions(
-                    trustEmptySnapshot: configuration.snapshotTrustEmpty,
-                    autocreate: configuration.dbAutocreate, limits: juteLimits),
+                directories, options: RecoveryOptions(configuration, limits: juteLimits),
                 into: &target)
         } catch {
             throw .storage(error)
         }
-        proposer = Proposer(
-            database,
-            tracker: SessionTracker(tickMilliseconds: Int32(configuration.tickTimeMilliseconds)),
-            options: Proposer.Options(configuration))
+        if let settings = configuration.ensemble {
+            let epochFiles = EpochFiles(directory: directories.snapshots)
+            peer = try QuorumPeer(
+                settings, configuration, database: database, report: report, epochFiles)
+            ensemble = EnsembleDevices(
+                settings, configuration, loop: loop, peer: peer, epochFiles: epochFiles,
+                logger: logger)
+        } else {
+            peer = QuorumPeer(
+                standalone: .standalone, database: database, settings: .init(configuration))
+            ensemble = nil
+        }
         database.skipsACLs = configuration.skipACL
-        broadcast = Broadcast(
-            quorum: QuorumVerifier(voters: [serverID]), lastZxid: database.lastProcessedZxid)
-        sessionIDs = SessionIDs(server: serverID, time: startedAt)
+        sessionIDs = SessionIDs(server: peer.id, time: startedAt)
         connectionTokens = TokenBucket(
             capacity: configuration.connectionThrottleTokens,
             fillMilliseconds: configuration.connectionThrottleFillTimeMilliseconds,
@@ -155,11 +180,20 @@ package final class ZooKeeperServer: TurnDelegate {
         sweepTimer = LoopTimer(loop: loop)
         purgeTimer = LoopTimer(loop: loop)
         farewellTimer = LoopTimer(loop: loop)
+        diskWake = { wakeUp.signal() }
         mailbox.server = self
         loop.turnDelegate = self
         database.watchSink = self
-        guard report.lastZxid != .none || database.tree.count > 4 || configuration.dbAutocreate
-        else { throw .notInitialized }
+        peer.attach(to: self)
+        snapshots.writtenForLeader = { [unowned self] error in
+            if let error { fail(error) }
+            peer.snapshotWritten()
+        }
+        let isUnwanted = report.lastZxid == .none && database.tree.count <= 4
+        // In an ensemble the others may have the data.
+        guard !isUnwanted || configuration.dbAutocreate || ensemble != nil else {
+            throw .notInitialized
+        }
         try finishRecovery(report)
     }
 
@@ -196,20 +230,10 @@ package final class ZooKeeperServer: TurnDelegate {
                 "sessions": "\(database.sessions.count)", "zxid": "\(database.lastProcessedZxid)",
                 "milliseconds": "\((report.snapshotMicroseconds + report.logMicroseconds) / 1000)",
             ])
-        let now = Int64(loop.nowMilliseconds)
-        for (id, timeout) in database.sessions {
-            proposer.tracker.add(id, timeoutMilliseconds: timeout, now: now)
-        }
         do throws(StorageError) {
             try snapshots.begin(after: report)
         } catch {
             throw .storage(error)
-        }
-        // They have no session that could expire: they go by an ordinary transaction.
-        for session in database.orphanedSessions {
-            propose {
-                proposer.proposeSessionEnd(session, cxid: 0, time: Clock.milliseconds, into: &$0)
-            }
         }
     }
 
@@ -231,6 +255,7 @@ package final class ZooKeeperServer: TurnDelegate {
     /// Listens, and serves until a signal or a failure ends it.
     package func run() throws(StartError) -> ExitCode {
         try listen()
+        try ensemble?.listen()
         do throws(UVError) {
             for signal in [SIGTERM, SIGINT] {
                 signals.append(
@@ -240,6 +265,7 @@ package final class ZooKeeperServer: TurnDelegate {
             throw .loop(error)
         }
         startTimers()
+        peer.start()
         loop.run()
         return exitCode ?? .ok
     }
@@ -297,6 +323,7 @@ package final class ZooKeeperServer: TurnDelegate {
         logger.info("stopping", metadata: ["zxid": "\(lastZxid)"])
         exitCode = .ok
         listener?.close()
+        ensemble?.close()
         for timer in [expiryTimer, sweepTimer, purgeTimer] { timer.stop() }
         turnEnded(loop)
         txnLog.close()

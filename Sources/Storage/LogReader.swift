@@ -49,12 +49,13 @@ struct LogReader: ~Copyable {
         isAtEnd = count < Self.readBytes
     }
 
-    /// Hands the txn of every whole record to `body`, with the offset of its record.
+    /// Hands the txn of every whole record to `body`, with the offset of its record, until `body`
+    /// says false.
     ///
-    /// - Returns: how the records end, at `position`.
-    mutating func forEachTxn(
-        _ body: (_ offset: Int, _ txn: Span<UInt8>) throws(StorageError) -> Void
-    ) throws(StorageError) -> LogEnd {
+    /// - Returns: how the records end, at `position`; nil if `body` stopped, behind its last record.
+    mutating func readTxns(
+        while body: (_ offset: Int, _ txn: Span<UInt8>) throws(StorageError) -> Bool
+    ) throws(StorageError) -> LogEnd? {
         while true {
             let scan: LogScan
             do throws(LogDamage) {
@@ -67,8 +68,9 @@ struct LogReader: ~Copyable {
             switch scan {
             case .record(let txn, let bytes):
                 let range = consumed + txn.lowerBound..<consumed + txn.upperBound
-                try body(position, window.span.extracting(range))
+                let goesOn = try body(position, window.span.extracting(range))
                 consumed += bytes
+                if !goesOn { return nil }
             case .needMore:
                 try fill()
             case .end(let end):
@@ -89,6 +91,29 @@ struct LogReader: ~Copyable {
             if isAtEnd { return end - start }
             consumed = window.count
             try fill()
+        }
+    }
+}
+
+extension LogFile {
+    /// Whether a whole record is in the file, or damage that may hide one; not of a missing file.
+    func holdsTxns() throws(StorageError) -> Bool {
+        guard Directory.exists(path) else { return false }
+        var reader: LogReader
+        do throws(StorageError) {
+            reader = try LogReader.open(self, limits: .frame)
+        } catch {
+            switch error.reason {
+            case .log(.empty), .log(.shortHeader): return false
+            case .log: return true
+            default: throw error
+            }
+        }
+        do throws(StorageError) {
+            return try reader.readTxns { (_, _) in false } == nil
+        } catch {
+            guard case .log = error.reason else { throw error }
+            return true
         }
     }
 }

@@ -9,11 +9,23 @@ struct OpenFile: ~Copyable {
 
     /// Opens an old file for reading or, to `create`, a new or emptied one for writing.
     init(_ path: FilePath, create: Bool = false) throws(StorageError) {
-        let flags = create ? O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC : O_RDONLY | O_CLOEXEC
-        descriptor = path.withPlatformString { open($0, flags, 0o644) }
+        try self.init(
+            path, flags: create ? O_WRONLY | O_CREAT | O_TRUNC : O_RDONLY,
+            call: create ? .create : .open)
+    }
+
+    /// Opens an old file to change it.
+    init(changing path: FilePath) throws(StorageError) {
+        try self.init(path, flags: O_WRONLY, call: .open)
+    }
+
+    private init(
+        _ path: FilePath, flags: Int32, call: StorageError.Call
+    ) throws(StorageError) {
+        descriptor = path.withPlatformString { open($0, flags | O_CLOEXEC, 0o644) }
         self.path = path
         guard descriptor >= 0 else {
-            throw StorageError(file: path, reason: .system(create ? .create : .open, errno: errno))
+            throw StorageError(file: path, reason: .system(call, errno: errno))
         }
     }
 
@@ -84,6 +96,15 @@ struct OpenFile: ~Copyable {
         throw StorageError(file: path, offset: Int64(offset), reason: reason)
     }
 
+    /// Cuts the file behind its first `bytes`.
+    func truncate(to bytes: Int, calls: DiskCalls) throws(StorageError) {
+        let result = calls.truncate(descriptor, Int64(bytes))
+        guard result >= 0 else {
+            throw StorageError(
+                file: path, offset: Int64(bytes), reason: .system(.truncate, errno: -result))
+        }
+    }
+
     func sync(_ call: (Int32) -> Int32) throws(StorageError) {
         let result = call(descriptor)
         guard result >= 0 else {
@@ -141,19 +162,21 @@ enum Directory {
 
     /// - Returns: false if there is no such file.
     @discardableResult
-    static func remove(_ path: FilePath) throws(StorageError) -> Bool {
-        if path.withPlatformString({ unlink($0) }) == 0 { return true }
-        let number = errno
-        if number == ENOENT { return false }
-        throw StorageError(file: path, reason: .system(.remove, errno: number))
+    static func remove(
+        _ path: FilePath, calls: DiskCalls = .system
+    ) throws(StorageError) -> Bool {
+        let result = calls.remove(path)
+        if result >= 0 { return true }
+        if result == -ENOENT { return false }
+        throw StorageError(file: path, reason: .system(.remove, errno: -result))
     }
 
-    static func rename(_ path: FilePath, to target: FilePath) throws(StorageError) {
-        let result = path.withPlatformString { from in
-            target.withPlatformString { Glibc.rename(from, $0) }
-        }
-        guard result == 0 else {
-            throw StorageError(file: path, reason: .system(.rename, errno: errno))
+    static func rename(
+        _ path: FilePath, to target: FilePath, calls: DiskCalls = .system
+    ) throws(StorageError) {
+        let result = calls.rename(path, target)
+        guard result >= 0 else {
+            throw StorageError(file: path, reason: .system(.rename, errno: -result))
         }
     }
 

@@ -10,13 +10,17 @@ package struct RecoveryOptions: Sendable {
     /// `db.autocreate`: an empty database is meant to be one, without a marker.
     package var autocreate: Bool
     package var limits: JuteLimits
+    /// So many of the last replayed txns are kept for learners that are not far behind.
+    package var recentTxnsMax: Int
 
     package init(
-        trustEmptySnapshot: Bool = false, autocreate: Bool = true, limits: JuteLimits = .default
+        trustEmptySnapshot: Bool = false, autocreate: Bool = true, limits: JuteLimits = .default,
+        recentTxnsMax: Int = 0
     ) {
         self.trustEmptySnapshot = trustEmptySnapshot
         self.autocreate = autocreate
         self.limits = limits
+        self.recentTxnsMax = recentTxnsMax
     }
 }
 
@@ -51,9 +55,12 @@ package struct RecoveryReport: Sendable {
     package var tornTails: [TornTail] = []
     /// Leftovers of interrupted writes.
     package var removedFiles: [FilePath] = []
+    /// The last replayed txns, in their order and none missing between them: as many as
+    /// `RecoveryOptions.recentTxnsMax` says and up to a batch more, fewer behind a gap.
+    package var recent: [LogBatch] = []
     /// There was neither a snapshot nor a log.
     package var isEmptyDatabase = false
-    /// The last txn. `none` says that the database is empty and nobody meant it to be: it may
+    /// The last logged txn, or that of the snapshot if there is none behind it. `none` says that the database is empty and nobody meant it to be: it may
     /// follow, and its votes are void.
     package var lastZxid = Zxid.none
 }
@@ -68,12 +75,13 @@ package struct Recovery: ~Copyable {
     private let directories: DataDirectories
     private let options: RecoveryOptions
     private var report = RecoveryReport()
+    private var recent: RecentTxns
 
     /// So many snapshots are looked at.
     private static let candidatesMax = 100
 
     /// Restores what is in `directories`, which must be locked, into `target`, which must be an empty
-    /// database.
+    /// database or a reset one. Can be repeated when the files have changed, with no log open.
     package static func restore<Target: RestoreTarget & ~Copyable>(
         _ directories: DataDirectories, options: RecoveryOptions = .init(),
         into target: inout Target
@@ -87,6 +95,7 @@ package struct Recovery: ~Copyable {
     private init(directories: DataDirectories, options: RecoveryOptions) {
         self.directories = directories
         self.options = options
+        recent = RecentTxns(count: options.recentTxnsMax)
     }
 
     private mutating func removeLeftovers() throws(StorageError) {
@@ -106,6 +115,7 @@ package struct Recovery: ~Copyable {
             if try isEmpty(snapshots: snapshots, logs: logs) { return }
         }
         try replay(logs, into: &target)
+        report.recent = recent.batches
         report.lastZxid = target.lastProcessedZxid
     }
 
@@ -244,14 +254,14 @@ package struct Recovery: ~Copyable {
             return
         }
         report.logs.append(log.path)
-        let end = try reader.forEachTxn { (offset, txn) throws(StorageError) in
+        let end = try reader.readTxns { (offset, txn) throws(StorageError) in
             let zxid = LogFormat.zxid(ofTxn: txn)
             if zxid == state.awaited { state.awaited = nil }
-            guard zxid > state.base else { return }
+            guard zxid > state.base else { return true }
             // Equal zxids are legal: Apache gave failed writes that of the last txn.
             guard zxid >= state.last else {
                 report.txnsOutOfOrder += 1
-                return
+                return true
             }
             do throws(RestoreError) {
                 try target.replay(txn)
@@ -259,8 +269,10 @@ package struct Recovery: ~Copyable {
                 throw StorageError(
                     file: log.path, offset: Int64(offset), reason: .txn(zxid, error))
             }
+            recent.append(txn, zxid: zxid, isNext: zxid.isNext(after: state.last))
             state.last = zxid
             report.txnsReplayed += 1
+            return true
         }
         report.logBytes += reader.position
         if end == .torn {

@@ -16,7 +16,7 @@ package struct SnapshotOptions: Sendable {
     package var serializeLastProcessedZxid: Bool
     /// `digest.enabled`
     package var digestEnabled: Bool
-    /// Whether other threads go first.
+    /// Whether other threads go first: the least priority, and pauses that leave them the processor.
     package var lowPriority: Bool
     package var calls: DiskCalls
 
@@ -172,29 +172,57 @@ extension SnapshotSource {
         let sections = SnapshotSections(
             digest: options.digestEnabled ? digest : nil,
             lastProcessedZxid: options.serializeLastProcessedZxid ? zxid : nil)
-        let file = try OpenFile(path, create: true)
-        var position = 0
+        var file = SnapshotWriter(file: try OpenFile(path, create: true), options: options)
+        let pieceBytes = SnapshotWriter.pieceBytes
         let nodes: Int
         switch options.compression {
         case .none:
-            nodes = try encode(sections: sections) { (bytes) throws(StorageError) in
-                try file.write(bytes, at: position, calls: options.calls)
-                position += bytes.count
+            nodes = try encode(sections: sections, pieceBytes: pieceBytes) {
+                (bytes) throws(StorageError) in
+                try file.append(bytes)
             }.nodes
         case .gzip:
             var gzip = GzipEncoder()
-            nodes = try encode(sections: sections) { (bytes) throws(StorageError) in
-                let compressed = gzip.compress(bytes)
-                try file.write(compressed, at: position, calls: options.calls)
-                position += compressed.count
+            nodes = try encode(sections: sections, pieceBytes: pieceBytes) {
+                (bytes) throws(StorageError) in
+                try file.append(gzip.compress(bytes))
             }.nodes
-            let rest = gzip.finish()
-            try file.write(rest, at: position, calls: options.calls)
-            position += rest.count
+            try file.append(gzip.finish())
         }
-        if options.fsync { try file.sync(options.calls.sync) }
-        return (position, nodes)
+        if options.fsync { try file.sync() }
+        return (file.position, nodes)
     }
+}
+
+/// Writes a snapshot's file from its beginning to its end, in small pieces with pauses.
+private struct SnapshotWriter: ~Copyable {
+    let file: OpenFile
+    let options: SnapshotOptions
+    private(set) var position = 0
+
+    init(file: consuming OpenFile, options: SnapshotOptions) {
+        self.file = file
+        self.options = options
+    }
+
+    /// How much goes into one call. Some kernels take the processor from no call that runs: a
+    /// megabyte can be three milliseconds, and a thread that wakes up there waits for all of them.
+    static let pieceBytes = 64 << 10
+    /// How long the processor is left alone between two pieces: about as long as one takes.
+    private static let pauseMicroseconds: UInt32 = 250
+
+    /// Appends a piece, after a pause if others go first.
+    ///
+    /// The least priority is not enough for that: a processor looks for threads that wait at
+    /// others when it runs out of work, and one that runs this thread never does. The loop, put
+    /// aside for another thread on its processor, would wait for the scheduler's next tick.
+    mutating func append(_ bytes: UnsafeRawBufferPointer) throws(StorageError) {
+        if options.lowPriority && position > 0 { usleep(Self.pauseMicroseconds) }
+        try file.write(bytes, at: position, calls: options.calls)
+        position += bytes.count
+    }
+
+    func sync() throws(StorageError) { try file.sync(options.calls.sync) }
 }
 
 /// Makes one gzip member.

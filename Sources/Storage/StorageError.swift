@@ -6,7 +6,7 @@ package import Vocabulary
 /// A failure of the disk or of what is on it: which file, where, and what the operator can do.
 package struct StorageError: Error, Equatable, Sendable {
     package enum Call: String, Sendable {
-        case create, open, list, read, write, sync, rename, remove, lock, preallocate
+        case create, open, list, read, write, truncate, sync, rename, remove, lock, preallocate
     }
 
     package enum Reason: Equatable, Sendable {
@@ -30,6 +30,15 @@ package struct StorageError: Error, Equatable, Sendable {
         case logsWithoutSnapshot
         /// A snapshot is damaged, and the logs do not reach its zxid from an older one.
         case txnsMissing(upTo: Zxid)
+        /// A new log would replace one that holds txns.
+        case logExists
+        case notAnEpoch(text: String)
+        /// The last txn is of a later epoch than `currentEpoch` says.
+        case currentEpochBehind(Int64, lastZxid: Zxid)
+        case acceptedEpochBehind(Int64, currentEpoch: Int64)
+        /// No snapshot and the logs behind it lead to exactly this zxid.
+        case cannotTruncate(to: Zxid)
+        case history(HistoryGap)
     }
 
     package var file: FilePath
@@ -85,6 +94,15 @@ extension StorageError.Reason: CustomStringConvertible {
         case .logsWithoutSnapshot: "there are txn logs but no snapshot"
         case .txnsMissing(let zxid):
             "the snapshot is damaged, and the logs behind the older one do not contain its txn \(zxid)"
+        case .logExists: "a log of this name holds transactions already"
+        case .notAnEpoch(let text): "the file holds no epoch but '\(text)'"
+        case .currentEpochBehind(let epoch, let zxid):
+            "the current epoch is \(epoch), but the last txn \(zxid) is of epoch \(zxid.epoch)"
+        case .acceptedEpochBehind(let accepted, let current):
+            "the accepted epoch \(accepted) is lower than the current epoch \(current)"
+        case .cannotTruncate(let zxid):
+            "no snapshot and the logs behind it lead to exactly \(zxid)"
+        case .history(let gap): "\(gap)"
         }
     }
 
@@ -109,9 +127,12 @@ extension StorageError.Reason: CustomStringConvertible {
             return "move the file away if no txn was ever written to it, else \(otherData)"
         case .log, .txn:
             return "\(otherData); moving this file and all later logs away gives up their txns"
-        case .snapshot, .compression, .implausibleSnapshot:
+        case .snapshot, .compression, .implausibleSnapshot, .history:
             return nil
-        case .noUsableSnapshot, .txnsMissing:
+        case .logExists:
+            return "move it away if its transactions are not wanted"
+        case .noUsableSnapshot, .txnsMissing, .cannotTruncate, .currentEpochBehind,
+            .acceptedEpochBehind, .notAnEpoch:
             return otherData
         case .logsWithoutSnapshot:
             return

@@ -1,6 +1,6 @@
 import Glibc
 import Jute
-import StorageFormat
+package import StorageFormat
 package import SystemPackage
 
 package struct TxnLogOptions: Sendable {
@@ -76,6 +76,14 @@ package final class TxnLog {
         mailbox.post(.roll)
     }
 
+    /// Waits until everything appended is flushed and the file is closed, or the log has failed:
+    /// then the logs may be changed by others. The completions can be taken behind it; the next
+    /// batch appended starts a new file.
+    package func settle() {
+        precondition(thread != nil, "a closed log takes nothing")
+        mailbox.settle()
+    }
+
     /// Moves what was completed since the last call behind `completions`, in the order of append.
     package func takeCompletions(into completions: inout [Completion]) {
         mailbox.takeCompletions(into: &completions)
@@ -94,6 +102,8 @@ private final class LogMailbox: @unchecked Sendable {
     enum Order {
         case append(LogBatch)
         case roll
+        /// `roll`, for somebody who waits.
+        case settle
     }
 
     private let monitor = Monitor()
@@ -102,12 +112,26 @@ private final class LogMailbox: @unchecked Sendable {
     private var completions: [TxnLog.Completion] = []
     private var isClosed = false
     private var hasFailed = false
+    /// The loop's thread waits for the log thread to settle.
+    private var isSettling = false
 
     func post(_ order: Order) {
         monitor.locked {
             guard !hasFailed else { return }
             orders.append(order)
             if orders.count == 1 { monitor.signal() }
+        }
+    }
+
+    /// Returns when everything posted is done, or nothing more ever will be.
+    func settle() {
+        monitor.locked {
+            guard !hasFailed else { return }
+            orders.append(.settle)
+            isSettling = true
+            // One condition is enough: never do both threads wait for each other.
+            monitor.signal()
+            while isSettling && !hasFailed { monitor.wait() }
         }
     }
 
@@ -133,7 +157,9 @@ private final class LogMailbox: @unchecked Sendable {
     /// Moves `done` to the other thread.
     ///
     /// - Returns: whether that thread has to be woken; it has been if something lies there already.
-    func complete(_ done: inout [TxnLog.Completion], hasFailed: Bool) -> Bool {
+    func complete(
+        _ done: inout [TxnLog.Completion], hasSettled: Bool, hasFailed: Bool
+    ) -> Bool {
         monitor.locked {
             let mustWake = completions.isEmpty && !done.isEmpty
             completions.append(contentsOf: done)
@@ -142,6 +168,8 @@ private final class LogMailbox: @unchecked Sendable {
                 self.hasFailed = true
                 orders.removeAll()
             }
+            if hasSettled { isSettling = false }
+            if hasSettled || hasFailed { monitor.signal() }
             return mustWake
         }
     }
@@ -180,21 +208,24 @@ private final class LogThread {
     func run() {
         var orders: [LogMailbox.Order] = []
         while mailbox.receive(replacing: &orders) {
+            var hasSettled = false
             var hasFailed = false
             do throws(StorageError) {
-                try perform(orders)
+                hasSettled = try perform(orders)
             } catch {
                 // What a failed write or flush left in the file and in the kernel is unknown, and a
                 // second try could report success for pages that were dropped: no more of anything.
                 done.append(.failed(error))
                 hasFailed = true
             }
-            if mailbox.complete(&done, hasFailed: hasFailed) { wake() }
+            if mailbox.complete(&done, hasSettled: hasSettled, hasFailed: hasFailed) { wake() }
             if hasFailed { return }
         }
     }
 
-    private func perform(_ orders: [LogMailbox.Order]) throws(StorageError) {
+    /// Returns whether somebody waits for the last of the orders.
+    private func perform(_ orders: [LogMailbox.Order]) throws(StorageError) -> Bool {
+        var hasSettled = false
         for order in orders {
             switch order {
             case .append(let batch):
@@ -202,9 +233,14 @@ private final class LogThread {
             case .roll:
                 try flush()
                 file = nil
+            case .settle:
+                try flush()
+                file = nil
+                hasSettled = true
             }
         }
         try flush()
+        return hasSettled
     }
 
     /// Writes the group behind the file's records, in one call, and makes it durable.
@@ -249,10 +285,14 @@ private struct LogWriter: ~Copyable {
 
     /// Creates the file with its header.
     ///
-    /// A file of the same name is replaced: it begins with the txn that is to be written next, so
-    /// recovery found no whole record in it.
+    /// A file of the same name is replaced if there is no whole record in it: a crash left it so.
+    /// One with records would belong to a history that was to be cut off before.
     init(directory: FilePath, name: LogFileName, calls: DiskCalls) throws(StorageError) {
-        let file = try OpenFile(directory.appending(name.text), create: true)
+        let path = directory.appending(name.text)
+        guard try !LogFile(path: path, name: name).holdsTxns() else {
+            throw StorageError(file: path, reason: .logExists)
+        }
+        let file = try OpenFile(path, create: true)
         var header = ByteBuffer(capacity: LogFormat.headerBytes)
         LogFormat.appendHeader(to: &header)
         try file.write(header.bytes, at: 0, calls: calls)

@@ -15,7 +15,8 @@ public enum LogFormat {
     public static let endOfRecord: UInt8 = 0x42
     /// A txn is at least its header: session, cxid, zxid, time, type.
     public static let txnBytesMin = 32
-    private static let zxidOffset = 12
+    /// Where the zxid stands in a txn.
+    static let zxidOffset = 12
 
     /// `int` magic, `int` version, `long` dbid, which is always 0.
     public static func appendHeader(to buffer: inout ByteBuffer) {

@@ -65,4 +65,39 @@ public struct SnapshotSections: Equatable, Sendable {
         self.digest = digest
         self.lastProcessedZxid = lastProcessedZxid
     }
+
+    /// The most that sections take, with the end of the seal in front of them.
+    public static let tailBytesMax =
+        SnapshotFormat.digestSectionBytes + SnapshotFormat.zxidSectionBytes
+        + SnapshotFormat.lastBytes.count
+
+    /// Reads the sections from the end of an uncompressed snapshot alone, without their checksums:
+    /// where seals end tells which there are.
+    ///
+    /// - Parameter tail: the last `tailBytesMax` bytes, or all of a shorter file.
+    public init(tail: [UInt8]) {
+        var end = tail.count
+        func seal(endsAt end: Int) -> Bool {
+            end >= 0 && tail[..<end].suffix(SnapshotFormat.lastBytes.count)
+                .elementsEqual(SnapshotFormat.lastBytes)
+        }
+        func bigEndian(_ range: Range<Int>) -> UInt64 {
+            tail[range].reduce(0) { $0 << 8 | UInt64($1) }
+        }
+        var zxid: Zxid?
+        if seal(endsAt: end - SnapshotFormat.zxidSectionBytes) {
+            end -= SnapshotFormat.zxidSectionBytes
+            zxid = Zxid(rawValue: Int64(bitPattern: bigEndian(end..<end + 8)))
+        }
+        var digest: Digest?
+        if seal(endsAt: end - SnapshotFormat.digestSectionBytes) {
+            end -= SnapshotFormat.digestSectionBytes
+            if bigEndian(end + 8..<end + 12) == UInt64(SnapshotFormat.digestVersion) {
+                digest = Digest(
+                    zxid: Zxid(rawValue: Int64(bitPattern: bigEndian(end..<end + 8))),
+                    value: bigEndian(end + 12..<end + 20))
+            }
+        }
+        self.init(digest: digest, lastProcessedZxid: zxid)
+    }
 }

@@ -59,3 +59,15 @@ public struct SessionID: Hashable, Comparable, RawRepresentable, Sendable {
 extension SessionID: CustomStringConvertible {
     public var description: String { "0x" + hex }
 }
+
+/// A connection between a leader and a learner, as one server counts them; no number comes twice
+/// in a process.
+public struct LinkID: Hashable, Comparable, RawRepresentable, Sendable {
+    public var rawValue: Int
+    public init(rawValue: Int) { self.rawValue = rawValue }
+
+    /// No link: this server itself.
+    public static let here = LinkID(rawValue: 0)
+
+    public static func < (a: LinkID, b: LinkID) -> Bool { a.rawValue < b.rawValue }
+}

@@ -1,15 +1,5 @@
 package import Vocabulary
 
-/// What a server says of itself.
-///
-/// Source: ZooKeeper, `QuorumPeer.ServerState`, with the numbers of the wire.
-package enum ServerState: Int32, Sendable {
-    case looking = 0
-    case following = 1
-    case leading = 2
-    case observing = 3
-}
-
 extension Election {
     /// A server's history, as far as an election compares it.
     package struct History: Hashable, Sendable {

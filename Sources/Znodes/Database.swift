@@ -44,6 +44,7 @@ public final class Database {
     public internal(set) var digestMismatches = 0
     /// Digests of replayed transactions up to here say nothing: the snapshot may be ahead of them.
     var digestsComparedFrom = Zxid.zero
+    private var areDigestsSuspended = false
     let seed: UInt64
     var isSnapshotRestored = false
     var found: [WatcherID] = []
@@ -75,6 +76,36 @@ public final class Database {
     }
 
     public var digest: UInt64 { tree.digest }
+
+    /// The tree was read while its leader wrote to it, and the transactions that follow repeat some
+    /// of it: until all of those are applied, no digest fits.
+    public func suspendDigests() { areDigestsSuspended = true }
+
+    /// Behind `zxid` the tree is exact again. Without a suspension nothing changes.
+    public func resumeDigests(from zxid: Zxid) {
+        guard areDigestsSuspended else { return }
+        areDigestsSuspended = false
+        digestsComparedFrom = zxid
+    }
+
+    /// What `/zookeeper/config` shows; no transaction, because each server knows it by itself.
+    ///
+    /// Source: ZooKeeper, `ZKDatabase.initConfigInZKDatabase`.
+    ///
+    /// `time`: milliseconds since 1970.
+    public func setConfiguration(_ text: String, version: Zxid, time: Int64) {
+        guard let handle = tree.find(Array(Paths.config.utf8).span) else { return }
+        var text = text
+        text.withUTF8 { bytes in
+            Array(Paths.config.utf8).withUnsafeBytes { path in
+                tree.replaceData(handle, path: path, UnsafeRawBufferPointer(bytes)) { record in
+                    record.pointee.mzxid = version.rawValue
+                    record.pointee.mtime = time
+                    record.pointee.version = -1
+                }
+            }
+        }
+    }
 
     // MARK: Applying
 
@@ -295,7 +326,7 @@ public final class Database {
         _ header: TxnHeader, _ reader: inout JuteReader, _ body: UnsafeMutablePointer<ByteBuffer>?
     ) throws(TxnError) -> ErrorCode {
         var scan = reader
-        let hasFailed = try scanMulti(&scan)
+        let hasFailed = try Self.scanMulti(&scan)
         do throws(JuteError) {
             let count = try reader.readCount() ?? 0
             for _ in 0..<count {
@@ -324,7 +355,7 @@ public final class Database {
     }
 
     /// Checks that every operation can be read; true when one of them is an error.
-    private func scanMulti(_ reader: inout JuteReader) throws(TxnError) -> Bool {
+    static func scanMulti(_ reader: inout JuteReader) throws(TxnError) -> Bool {
         var hasFailed = false
         do throws(JuteError) {
             let count = try reader.readCount() ?? 0
@@ -352,7 +383,7 @@ public final class Database {
     }
 
     private func compareDigest(_ header: TxnHeader, _ reader: inout JuteReader) {
-        guard header.type != .error, let digest = TxnDigest(reading: &reader),
+        guard header.type != .error, !areDigestsSuspended, let digest = TxnDigest(reading: &reader),
             digest.version == TxnDigest.currentVersion, header.zxid > digestsComparedFrom
         else { return }
         if digest.value != tree.digest { digestMismatches += 1 }

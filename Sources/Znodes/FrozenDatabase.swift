@@ -12,6 +12,8 @@ public final class FrozenDatabase: SnapshotSource, @unchecked Sendable {
     public let sessions: [(id: SessionID, timeoutMilliseconds: Int32)]
     public let acls: [(id: Int64, list: [ACL])]
     fileprivate let slab: NodeSlab.Frozen
+    /// Alive until the view is thawed, also when the database has begun another tree.
+    fileprivate let tree: DataTree
 
     fileprivate init(_ database: Database, slab: NodeSlab.Frozen) {
         zxid = database.lastProcessedZxid
@@ -19,6 +21,7 @@ public final class FrozenDatabase: SnapshotSource, @unchecked Sendable {
         sessions = database.sessions.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
         acls = database.tree.acls.all
         self.slab = slab
+        tree = database.tree
     }
 
     public func forEachNode<E: Error>(
@@ -62,5 +65,5 @@ extension Database {
     }
 
     /// Ends a frozen view that nobody reads any more.
-    public func thaw(_ frozen: FrozenDatabase) { tree.slab.thaw(frozen.slab) }
+    public func thaw(_ frozen: FrozenDatabase) { frozen.tree.slab.thaw(frozen.slab) }
 }

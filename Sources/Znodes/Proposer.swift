@@ -34,8 +34,14 @@ public final class Proposer {
         public var identities: [Identity]
         /// The wall clock in milliseconds since 1970: the transaction's time.
         public var time: Int64
+        /// Where the request came from.
+        public var owner: LinkID
 
-        public init(session: SessionID, cxid: Int32, identities: [Identity], time: Int64) {
+        public init(
+            session: SessionID, cxid: Int32, identities: [Identity], time: Int64,
+            owner: LinkID = .here
+        ) {
+            self.owner = owner
             self.session = session
             self.cxid = cxid
             self.identities = identities
@@ -57,11 +63,14 @@ public final class Proposer {
     /// A path being put together.
     var scratch = ByteBuffer(capacity: 256)
 
-    public init(_ database: Database, tracker: SessionTracker, options: Options) {
+    /// `lastZxid`: proposals begin behind it; nil: behind the tree's last transaction.
+    public init(
+        _ database: Database, tracker: SessionTracker, options: Options, lastZxid: Zxid? = nil
+    ) {
         self.database = database
         self.tracker = tracker
         self.options = options
-        lastZxid = database.lastProcessedZxid
+        self.lastZxid = lastZxid ?? database.lastProcessedZxid
         digest = database.digest
     }
 
@@ -113,10 +122,11 @@ public final class Proposer {
     ///
     /// `now`: the tracker's clock, in milliseconds.
     public func proposeSession(
-        _ id: SessionID, timeoutMilliseconds: Int32, now: Int64, time: Int64,
-        into buffer: inout ByteBuffer
+        _ id: SessionID, timeoutMilliseconds: Int32, owner: LinkID = .here, now: Int64,
+        time: Int64, into buffer: inout ByteBuffer
     ) -> Zxid {
-        tracker.add(id, timeoutMilliseconds: timeoutMilliseconds, now: now)
+        let slot = tracker.add(id, timeoutMilliseconds: timeoutMilliseconds, now: now)
+        tracker.setOwner(slot, owner)
         lastZxid = lastZxid.next
         TxnHeader(session: id, cxid: 0, zxid: lastZxid, time: time, type: .createSession)
             .append(to: &buffer)
@@ -242,10 +252,15 @@ public final class Proposer {
         return .ok
     }
 
-    /// The session may write: it is known and not closing.
-    func checkSession(_ id: SessionID) -> ErrorCode {
-        guard let slot = tracker.slot(of: id) else { return .unknownSession }
-        return tracker.isClosing(slot) ? .sessionExpired : .ok
+    /// The session may write: it is known, not closing, and its client has not gone elsewhere.
+    func checkSession(_ origin: Origin) -> ErrorCode {
+        guard let slot = tracker.slot(of: origin.session) else { return .unknownSession }
+        guard !tracker.isClosing(slot) else { return .sessionExpired }
+        guard let owner = tracker.owner(slot) else {
+            tracker.setOwner(slot, origin.owner)
+            return .ok
+        }
+        return owner == origin.owner ? .ok : .sessionMoved
     }
 
     /// What a session owns in the tree as it will be: committed ones oldest first, then those on

@@ -37,7 +37,7 @@ extension Proposer {
             for _ in 0..<3 { _ = try reader.readOptionalBytes() }
             _ = try reader.readLong()
             guard options.reconfigEnabled else { return .reconfigDisabled }
-            let session = checkSession(origin.session)
+            let session = checkSession(origin)
             return session == .ok ? .unimplemented : session
         default:
             preconditionFailure("only writes are proposed")
@@ -59,7 +59,7 @@ extension Proposer {
             // Deviation: a createTTL without a TTL flag. Apache's server can log one that stops it.
             return .badArguments
         }
-        let session = checkSession(origin.session)
+        let session = checkSession(origin)
         guard session == .ok else { return session }
         return request.path.withUnsafeBytes { path in
             guard let slash = path.lastSlash, !path.containsNUL else { return .badArguments }
@@ -170,7 +170,7 @@ extension Proposer {
         _ path: Bytes, _ version: Int32, _ origin: Origin, _ zxid: Zxid,
         _ buffer: inout ByteBuffer
     ) -> ErrorCode {
-        let session = checkSession(origin.session)
+        let session = checkSession(origin)
         guard session == .ok else { return session }
         guard let slash = path.lastSlash, !path.containsNUL, !Paths.isReserved(path) else {
             return .badArguments
@@ -210,7 +210,7 @@ extension Proposer {
         _ request: borrowing SetDataRequest, _ origin: Origin, _ zxid: Zxid,
         _ buffer: inout ByteBuffer
     ) -> ErrorCode {
-        let session = checkSession(origin.session)
+        let session = checkSession(origin)
         guard session == .ok else { return session }
         return request.path.withUnsafeBytes { path in
             guard Paths.isValid(path) else { return .badArguments }
@@ -239,7 +239,7 @@ extension Proposer {
         _ request: borrowing SetACLRequest, _ origin: Origin, _ zxid: Zxid,
         _ buffer: inout ByteBuffer
     ) -> ErrorCode {
-        let session = checkSession(origin.session)
+        let session = checkSession(origin)
         guard session == .ok else { return session }
         return request.path.withUnsafeBytes { path in
             guard Paths.isValid(path) else { return .badArguments }
@@ -270,7 +270,7 @@ extension Proposer {
     private func prepareCheck(
         _ request: borrowing PathVersionRequest, _ origin: Origin, _ buffer: inout ByteBuffer
     ) -> ErrorCode {
-        let session = checkSession(origin.session)
+        let session = checkSession(origin)
         guard session == .ok else { return session }
         return request.path.withUnsafeBytes { path in
             guard Paths.isValid(path) else { return .badArguments }
@@ -354,7 +354,7 @@ extension Proposer {
     }
 
     /// The number of operations, nil unless every one can be read and is allowed.
-    private static func countOperations(_ body: Span<UInt8>) -> Int? {
+    static func countOperations(_ body: Span<UInt8>) -> Int? {
         var reader = JuteReader(body, limits: .frame)
         var count = 0
         while true {

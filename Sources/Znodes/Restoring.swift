@@ -10,6 +10,7 @@ extension Database: RestoreTarget {
         sessions = [:]
         lastProcessedZxid = .zero
         isSnapshotRestored = false
+        digestsComparedFrom = .zero
         addReservedZnodes()
     }
 

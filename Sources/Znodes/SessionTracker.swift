@@ -17,6 +17,8 @@ public struct SessionTracker {
         var next: Slot?
         var previous: Slot?
         var isClosing: Bool
+        /// Where its client is; nil: nobody has heard from it since this leader began.
+        var owner: LinkID?
     }
 
     private let tickMilliseconds: Int64
@@ -37,6 +39,11 @@ public struct SessionTracker {
 
     public func isClosing(_ slot: Slot) -> Bool { entries[slot].isClosing }
 
+    public func owner(_ slot: Slot) -> LinkID? { entries[slot].owner }
+
+    /// The session's client is connected there now; requests from elsewhere are of its past.
+    public mutating func setOwner(_ slot: Slot, _ owner: LinkID) { entries[slot].owner = owner }
+
     public func timeoutMilliseconds(_ slot: Slot) -> Int32 { entries[slot].timeoutMilliseconds }
 
     /// Starts tracking, or goes on with the session and its new timeout.
@@ -46,7 +53,7 @@ public struct SessionTracker {
     ) -> Slot {
         let entry = Entry(
             id: id, timeoutMilliseconds: timeoutMilliseconds, bucket: nil, next: nil,
-            previous: nil, isClosing: false)
+            previous: nil, isClosing: false, owner: nil)
         let slot: Slot
         if let known = slots[id] {
             slot = known

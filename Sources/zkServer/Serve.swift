@@ -17,22 +17,31 @@ func serve(configFile: String) -> ExitCode {
             ConfigurationOverride.words(inJVMFlags: String(cString: $0), variable: name)
         } ?? []
     }
-    let parsed: (configuration: ServerConfiguration, notices: [ConfigurationNotice])
-    do {
-        parsed = try ServerConfiguration.parse(text, file: configFile, overrides: overrides)
+    let draft: ConfigurationDraft
+    do throws(ConfigurationError) {
+        draft = try complete(text, file: configFile, overrides)
     } catch {
         logger.critical("bad configuration", metadata: ["reason": "\(error)"])
         return .badArguments
     }
-    for notice in parsed.notices {
+    for notice in draft.notices {
         logger.log(level: notice.kind == .notApplicable ? .info : .warning, "\(notice)")
     }
     do throws(StartError) {
-        return try ZooKeeperServer(parsed.configuration, logger: logger).run()
+        return try ZooKeeperServer(draft.configuration, logger: logger).run()
     } catch {
         logger.critical("cannot start", metadata: ["reason": "\(error)"])
         return error.exitCode
     }
+}
+
+/// Reads the other files that the configuration wants: those of an ensemble.
+private func complete(
+    _ text: String, file: String, _ overrides: [ConfigurationOverride]
+) throws(ConfigurationError) -> ConfigurationDraft {
+    var draft = try ConfigurationDraft(text, file: file, overrides: overrides)
+    while let path = draft.wantedFile { try draft.adopt(read(path)) }
+    return draft
 }
 
 private func read(_ path: String) -> String? {

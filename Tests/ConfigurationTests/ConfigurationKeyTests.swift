@@ -21,12 +21,26 @@ import Testing
         ("connection_throttle_tokens", 0, 0...2_147_483_647),
         ("connection_throttle_fill_time", 1, 1...2_147_483_647),
         ("connection_throttle_fill_count", 1, 1...2_147_483_647),
+        ("multiAddress.reachabilityCheckTimeoutMs", 1000, 1...2_147_483_647),
+        ("cnxTimeout", 5000, 1...2_147_483_647),
+        ("quorumCnxnTimeoutMs", -1, -1...2_147_483_647),
+        ("electionPortBindRetry", 3, 0...2_147_483_647),
+        ("fastleader.minNotificationInterval", 200, 1...2_147_483_647),
+        ("fastleader.maxNotificationInterval", 60000, 1...2_147_483_647),
+        ("leaderConnectDelayDuringRetryMs", 100, 0...2_147_483_647),
+        ("leader.maxConcurrentSnapSyncs", 10, 1...2_147_483_647),
+        ("leader.maxConcurrentDiffSyncs", 100, 1...2_147_483_647),
+        ("observerMasterPort", 0, 0...65535),
+        ("observerMaster.sizeLimit", 33_554_432, 0...2_147_483_647),
+        ("observer.reconnectDelayMs", 0, 0...2_147_483_647),
+        ("observer.election.DelayMs", 200, 0...2_147_483_647),
     ]
 
     /// Integers whose default follows another key or whose small values are raised; tested by rule.
     private static let integersWithRules = [
         "minSessionTimeout", "maxSessionTimeout", "snapCount", "autopurge.snapRetainCount",
-        "jute.maxbuffer.extrasize",
+        "jute.maxbuffer.extrasize", "initLimit", "syncLimit", "connectToLearnerMasterLimit",
+        "commitLogCount",
     ]
 
     private static let booleans: [(String, Bool)] = [
@@ -36,18 +50,29 @@ import Testing
         ("extendedTypesEnabled", false), ("enforceQuota", false), ("reconfigEnabled", false),
         ("skipACL", false),
         ("DigestAuthenticationProvider.enabled", true), ("enforce.auth.enabled", false),
+        ("standaloneEnabled", true), ("multiAddress.enabled", false),
+        ("multiAddress.reachabilityCheckEnabled", true), ("quorumListenOnAllIPs", false),
+        ("tcpKeepAlive", false), ("leaderServes", true), ("sync.confirmLeadership", true),
+        ("forceSnapshotSync", false), ("syncEnabled", true), ("localSessionsEnabled", false),
+        ("localSessionsUpgradingEnabled", false), ("readonlymode.enabled", false),
     ]
 
     private static let others = [
         "dataDir", "dataLogDir", "autopurge.purgeInterval", "snapshot.compression.method",
         "clientPort", "clientPortAddress", "4lw.commands.whitelist",
         "DigestAuthenticationProvider.digestAlg", "DigestAuthenticationProvider.superDigest",
-        "enforce.auth.schemes", "sessionRequireClientSASLAuth",
+        "enforce.auth.schemes", "sessionRequireClientSASLAuth", "server.*", "group.*", "weight.*",
+        "version", "dynamicConfigFile", "peerType", "electionAlg", "snapshotSizeFactor",
     ]
 
     /// What a key needs beside it to be accepted.
     private func company(of key: String) -> String {
-        key == "enforce.auth.enabled" ? "enforce.auth.schemes=ip\n" : ""
+        switch key {
+        case "enforce.auth.enabled": "enforce.auth.schemes=ip\n"
+        // Without servers, false would be refused; with one participant alone, true is standalone.
+        case "standaloneEnabled": "server.1=a:2888:3888\ninitLimit=5\nsyncLimit=2\n"
+        default: ""
+        }
     }
 
     @Test func `every implemented key is tested`() {
@@ -88,7 +113,7 @@ import Testing
 
     @Test(arguments: booleans)
     func `a boolean has its default and can be switched`(key: String, defaultValue: Bool) throws {
-        let isYesNo = key == "forceSync" || key == "skipACL"
+        let isYesNo = ["forceSync", "skipACL", "leaderServes"].contains(key)
         let (on, off) = isYesNo ? ("yes", "no") : ("true", "false")
         let defaults = try configuration(company(of: key))
         #expect(

@@ -43,9 +43,9 @@ import Testing
 
     @Test func `a key of Apache's without effect is one notice with its reason`() throws {
         #expect(
-            try notices("initLimit=10\nzookeeper.nio.numWorkerThreads=4") == [
-                "zoo.cfg:3: initLimit: not implemented yet, ignored:"
-                    + " this version serves standalone, not in an ensemble",
+            try notices("oraclePath=/o\nzookeeper.nio.numWorkerThreads=4") == [
+                "zoo.cfg:3: oraclePath: not implemented yet, ignored:"
+                    + " an oracle for two servers is not there yet",
                 "zoo.cfg:4: zookeeper.nio.numWorkerThreads: does not apply, ignored:"
                     + " one event loop, no thread pools and no choice of them",
             ])
@@ -59,7 +59,7 @@ import Testing
             metricsProvider.httpPort=7000
             ssl.quorum.keyStore.location=/x
             authProvider.1=org.example.Provider
-            weight.1=3
+            server.saslLoginContext=Server
             """
         let kinds = try parsed(text).notices.map(\.kind)
         #expect(kinds == Array(repeating: .notImplementedYet, count: 5))
@@ -233,7 +233,7 @@ import Testing
     }
 
     @Test func `without clientPort nobody can connect, and an address alone is refused`() throws {
-        let result = try ServerConfiguration.parse("dataDir=/d", file: "zoo.cfg")
+        let result = try drafted("dataDir=/d")
         #expect(result.configuration.clientPort == nil)
         #expect(
             result.notices.map(\.description)
@@ -394,19 +394,13 @@ import Testing
         #expect(refusal("sessionRequireClientSASLAuth=true") != nil)
     }
 
-    // Ensembles
-
-    @Test func `one server line is a standalone server, two are refused`() throws {
+    @Test func `a server that may serve without a leader answers isro`() throws {
+        let words = { try configuration($0).fourLetterWordsWhitelist }
+        #expect(try words("readonlymode.enabled=true") == .words(["isro"]))
         #expect(
-            try parsed("server.1=a:2888:3888;2181").notices.map(\.kind) == [.notImplementedYet])
-        #expect(
-            refusal("server.1=a:2888:3888\nserver.2=b:2888:3888")
-                == "zoo.cfg:4: server.2: expected the configuration of a standalone server, found"
-                + " that of an ensemble, which is not implemented yet")
-        #expect(try parsed("server.1=a:1:2\nserver.saslLoginContext=S").notices.count == 2)
-    }
-
-    @Test func `a dynamic file is an ensemble's`() {
-        #expect(refusal("dynamicConfigFile=/etc/zoo.cfg.dynamic") != nil)
+            try words("4lw.commands.whitelist=stat\nreadonlymode.enabled=true")
+                == .words(["stat", "isro"]))
+        #expect(try words("4lw.commands.whitelist=*\nreadonlymode.enabled=true") == .all)
+        #expect(try words("readonlymode.enabled=false") == .words([]))
     }
 }

@@ -1,5 +1,7 @@
 import Configuration
+import QuorumProtocol
 import Testing
+import Vocabulary
 
 /// The expected values are what Java's `Properties.load` makes of the same text.
 @Suite struct PropertiesTextTests {
@@ -7,7 +9,7 @@ import Testing
         try PropertiesText.entries(of: text).map { [$0.key, $0.value] }
     }
     private func lines(_ text: String) throws -> [Int] {
-        try PropertiesText.entries(of: text).map(\.line)
+        try PropertiesText.entries(of: text).map(\.lines.lowerBound)
     }
 
     @Test(arguments: [
@@ -67,6 +69,14 @@ import Testing
         #expect(try pairs("a=b\\\n  \nc=d") == [["a", "b"], ["c", "d"]])
     }
 
+    @Test func `an entry knows all its lines`() throws {
+        let lines = { try PropertiesText.entries(of: $0).map(\.lines) }
+        #expect(try lines("# c\n\na=b\nc=d") == [3...3, 4...4])
+        #expect(try lines("a=b\\\n  c\\\r\n d\ne=f") == [1...3, 4...4])
+        #expect(try lines("a=b\\\n# c\nd=e") == [1...2, 3...3])
+        #expect(try lines("a=b\\\n\nc=d") == [1...2, 3...3])
+    }
+
     @Test func `a backslash at the end of the text is dropped`() throws {
         #expect(try pairs("a=b\\") == [["a", "b"]])
         #expect(try pairs("a=b\\\n") == [["a", "b"]])
@@ -123,6 +133,9 @@ import Testing
             "41",
             "-", "0x", "9223372036854775807", "9223372036854775808", "h", "true", "\u{0}", "é", "😀",
             "4lw.commands.whitelist", ",", "*", "jute.maxbuffer", "enforce.auth.enabled",
+            "server.1=a:1:2\n", "server.2=[::1]:1:2:observer;3\n", "server.", "group.1", "weight.2",
+            "initLimit=1\nsyncLimit=1\n", "standaloneEnabled=false\n", "|", ";", "version=1f\n",
+            "dynamicConfigFile=/f\n", "reconfigEnabled=true\n", "snapshotSizeFactor",
         ]
         var sequence = Sequence()
         var acceptedCount = 0
@@ -133,12 +146,18 @@ import Testing
                 + (0..<count).map { _ in
                     pieces[Int.random(in: 0..<pieces.count, using: &sequence)]
                 }.joined()
-            guard let first = try? ServerConfiguration.parse(text, file: "zoo.cfg") else {
-                continue
-            }
+            let files = ["/d/myid": "1", "/f": text.replacing("dataDir=/d\n", with: "")]
+            guard let first = try? drafted(text, files: files) else { continue }
             acceptedCount += 1
-            let second = try? ServerConfiguration.parse(text + "\n", file: "zoo.cfg")
+            let second = try? drafted(text + "\n", files: files)
             #expect(second?.configuration == first.configuration)
+            let moved = try? DynamicConfiguration.staticText(
+                text, file: "zoo.cfg", dynamicFile: "/next.5", keepsClientPort: true)
+            let listed = "server.1=a:1:2\nserver.3=c:1:2"
+            let third = try? drafted(
+                #require(moved) + "initLimit=1\nsyncLimit=1",
+                files: ["/next.5": listed, "/d/myid": "1"])
+            #expect(third?.configuration.ensemble?.members.version == Zxid(rawValue: 5))
         }
         #expect(acceptedCount > 1000)
     }

@@ -4,6 +4,8 @@ import Zab
 
 func server(_ id: Int64) -> ServerID { ServerID(rawValue: id) }
 
+func zxid(_ epoch: Int64, _ counter: UInt32) -> Zxid { Zxid(epoch: epoch, counter: counter) }
+
 func vote(_ leader: Int64, zxid: Int64 = 5, epoch: Int64 = 1) -> Election.Vote {
     Election.Vote(leader: server(leader), zxid: Zxid(rawValue: zxid), peerEpoch: epoch)
 }

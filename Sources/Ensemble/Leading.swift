@@ -1,0 +1,312 @@
+import ClientProtocol
+import Jute
+import QuorumProtocol
+import StorageFormat
+import Transactions
+import Vocabulary
+import Zab
+import Znodes
+
+/// The leader's end of its links: packets in, history, proposals and commits out.
+///
+/// Source: ZooKeeper, `LearnerHandler`, `Leader`.
+extension QuorumPeer {
+    // MARK: Links
+
+    /// A connection came to the quorum port. Nothing is known of it before it introduces itself.
+    package func accepted(_ link: QuorumLink) {
+        guard state == .leading else { return close(link) }
+        links.append(link)
+    }
+
+    /// The connection is gone, whoever closed it.
+    package func closed(_ link: QuorumLink) {
+        guard !link.isClosed else { return }
+        if link === leaderLink {
+            leaderLink = nil
+            link.isClosed = true
+            return post(.learner(.disconnected))
+        }
+        link.isClosed = true
+        links.removeAll { $0 === link }
+        post(.leader(.linkClosed(link.id)))
+    }
+
+    /// Those that say nothing must not stay: the reducer does not know them yet.
+    func closeUnintroduced() {
+        for link in links where !link.isIntroduced {
+            link.halfTicksUnintroduced += 1
+            guard link.halfTicksUnintroduced > 2 * settings.peer.timing.initLimit else { continue }
+            drop(link)
+        }
+    }
+
+    package func received(_ bytes: Span<UInt8>, on link: QuorumLink) {
+        link.receive(bytes) { parse($0, on: link) }
+    }
+
+    private func parse(_ bytes: Span<UInt8>, on link: QuorumLink) -> (used: Int, wanted: Int) {
+        var used = 0
+        while !link.isClosed, used < bytes.count {
+            let rest = bytes.extracting(droppingFirst: used)
+            if link === leaderLink, snapshotReader != nil {
+                let count = receiveSnapshotPart(rest, on: link)
+                used += count
+                // A part of an item is left, or packets follow.
+                if snapshotReader != nil { break }
+                continue
+            }
+            do throws(QuorumProtocolError) {
+                switch try QuorumPacket.measure(rest, limits: settings.packetLimits) {
+                case .needsMore(let wanted): return (used, wanted)
+                case .whole(let count):
+                    var reader = JuteReader(
+                        rest.extracting(first: count), limits: settings.packetLimits)
+                    let packet = try QuorumPacket(reading: &reader)
+                    used += count
+                    if link === leaderLink {
+                        try receiveFromLeader(packet)
+                    } else {
+                        try receiveFromLearner(packet, link)
+                    }
+                }
+            } catch {
+                refuse(link, error)
+                return (bytes.count, 0)
+            }
+        }
+        return (link.isClosed ? bytes.count : used, 0)
+    }
+
+    /// What cannot be read ends the link, never the process.
+    func refuse(_ link: QuorumLink, _ error: QuorumProtocolError) {
+        host.malformed(link, error)
+        close(link)
+        if link === leaderLink {
+            leaderLink = nil
+            post(.learner(.disconnected))
+        } else {
+            links.removeAll { $0 === link }
+            post(.leader(.linkClosed(link.id)))
+        }
+    }
+
+    private func receiveFromLearner(
+        _ packet: borrowing QuorumPacket, _ link: QuorumLink
+    ) throws(QuorumProtocolError) {
+        guard link.isIntroduced else { return try introduce(packet, link) }
+        switch packet.type {
+        case .ackEpoch:
+            let epoch = try AckEpoch(packet.data).currentEpoch
+            post(
+                .leader(
+                    .epochAcknowledged(link.id, lastZxid: packet.zxid, currentEpoch: epoch)))
+        case .ack:
+            link.lastAcknowledged = packet.zxid
+            post(.leader(.acknowledged(link.id, packet.zxid)))
+        case .ping:
+            if let data = packet.data {
+                var touched = try TouchedSessions(data)
+                while let (session, _) = touched.next() { touch(session) }
+            }
+            post(.leader(.pingEchoed(link.id)))
+        case .revalidate:
+            let request = try RevalidateRequest(packet.requireData())
+            let isValid = adopt(
+                request.session, timeoutMilliseconds: request.timeoutMilliseconds, owner: link.id)
+            link.write { $0.appendRevalidateReply(request.session, isValid: isValid) }
+            host.markDirty(link)
+            post(.leader(.heard(link.id)))
+        case .request:
+            let request = try ForwardedRequest(packet.requireData())
+            post(.leader(.heard(link.id)))
+            handle(request, identities: packet.authInfo.decoded() ?? [], from: link)
+        default:
+            post(.leader(.heard(link.id)))  // Apache's leaders take no notice of others either.
+        }
+    }
+
+    private func introduce(
+        _ packet: borrowing QuorumPacket, _ link: QuorumLink
+    ) throws(QuorumProtocolError) {
+        guard packet.type == .followerInfo || packet.type == .observerInfo else {
+            throw .unexpectedPacket(packet.number)
+        }
+        let info = try LearnerInfo(packet.data)
+        // Learners from before 3.4 know no epochs.
+        guard let version = info.protocolVersion, version >= quorumProtocolVersion else {
+            throw .unknownVersion(Int64(info.protocolVersion ?? 0))
+        }
+        link.isIntroduced = true
+        link.server = info.server
+        link.isObserver = packet.type == .observerInfo
+        post(
+            .leader(
+                .learnerArrived(
+                    link.id,
+                    .init(
+                        server: info.server, isObserver: link.isObserver,
+                        acceptedEpoch: packet.zxid.epoch, configVersion: info.configVersion))))
+    }
+
+    // MARK: Synchronisation
+
+    /// Brings a learner whose log ends at `zxid` to our history. From here on it gets everything
+    /// that is proposed.
+    func synchronise(_ link: QuorumLink, from zxid: Zxid) {
+        let plan =
+            settings.alwaysSendsSnapshots
+            ? .snap
+            : SyncPlan.decide(
+                peer: zxid, committed: window.appliedZxids,
+                lastProcessed: database.lastProcessedZxid, canReadLogs: settings.readsLogs)
+        switch plan {
+        case .diff(let after):
+            link.output.appendQuorumPacket(.diff, zxid: database.lastProcessedZxid)
+            appendHistory(after: after, to: link)
+        case .trunc(let last):
+            link.output.appendQuorumPacket(.trunc, zxid: last)
+            appendHistory(after: last, to: link)
+        case .readLogs:
+            let last = window.appliedZxids.first ?? database.lastProcessedZxid
+            link.hold()
+            appendHistory(after: last, to: link)
+            host.readHistory(for: link, after: zxid, upTo: last)
+        case .snap:
+            host.readSnapshot(for: link)
+        }
+        host.markDirty(link)
+    }
+
+    /// The committed history behind `zxid`, what is proposed behind that, and NEWLEADER.
+    private func appendHistory(after zxid: Zxid, to link: QuorumLink) {
+        window.forEachApplied(after: zxid) { zxid, txn in
+            link.write {
+                $0.appendQuorumPacket(.proposal, zxid: zxid, data: txn)
+                $0.appendQuorumPacket(.commit, zxid: zxid)
+            }
+        }
+        appendOutstanding(to: link)
+    }
+
+    private func appendOutstanding(to link: QuorumLink) {
+        // What this turn has proposed so far goes to the link with the turn's other proposals.
+        if !link.isObserver {
+            window.forEachOutstanding(sealedOnly: true) { zxid, txn in
+                link.write { $0.appendQuorumPacket(.proposal, zxid: zxid, data: txn) }
+            }
+        }
+        let text = configuration?.text ?? ""
+        let epoch = currentEpoch
+        link.write { $0.appendNewLeader(epoch: epoch, configuration: text) }
+        link.isForwarding = true
+    }
+
+    /// The tree is frozen for this link at this moment: everything from here on goes behind it.
+    package func snapshotBegins(for link: QuorumLink) {
+        guard !link.isClosed else { return }
+        link.output.appendQuorumPacket(.snap, zxid: database.lastProcessedZxid)
+        link.hold()
+        appendOutstanding(to: link)
+        host.markDirty(link)
+    }
+
+    /// Another thread has read something for this link.
+    package func transferred(_ transfer: Transfer, to link: QuorumLink) {
+        guard !link.isClosed else { return }
+        switch transfer {
+        case .usable:
+            link.output.appendQuorumPacket(.diff, zxid: database.lastProcessedZxid)
+        case .unusable:
+            link.isForwarding = false
+            link.hold()
+            host.readSnapshot(for: link)
+        case .piece(let bytes): link.output.append(bytes)
+        case .finished(let isSnapshot):
+            if isSnapshot { link.output.appendField(SnapshotStreamReader.signature) }
+            link.release()
+        case .failed:
+            drop(link)
+            post(.leader(.linkClosed(link.id)))
+        }
+        host.markDirty(link)
+    }
+
+    // MARK: Broadcast
+
+    /// PROPOSAL to every participant that is in step.
+    func sendProposals(of batch: LogBatch) {
+        guard links.contains(where: { $0.isForwarding && !$0.isObserver }) else { return }
+        var start = 0
+        while start < batch.buffer.count {
+            let zxid = batch.zxid(at: start)
+            start = batch.txn(at: start) {
+                proposals.appendQuorumPacket(.proposal, zxid: zxid, data: $0)
+            }
+        }
+        for link in links where link.isForwarding && !link.isObserver {
+            link.write { $0.append(proposals.bytes) }
+            host.markDirty(link)
+        }
+        proposals.removeAll(keepingAtMost: 1 << 20)
+    }
+
+    /// Applies what a quorum holds, and tells the learners.
+    func commit(upTo zxid: Zxid) {
+        let hasObservers = links.contains { $0.isForwarding && $0.isObserver }
+        if !links.isEmpty {
+            window.forEachOutstanding(upTo: zxid) { next, txn in
+                commits.appendQuorumPacket(.commit, zxid: next)
+                if hasObservers { informs.appendQuorumPacket(.inform, zxid: next, data: txn) }
+            }
+            for link in links where link.isForwarding {
+                link.write { $0.append(link.isObserver ? informs.bytes : commits.bytes) }
+                host.markDirty(link)
+            }
+            commits.removeAll(keepingAtMost: 1 << 16)
+            informs.removeAll(keepingAtMost: 1 << 20)
+        }
+        apply(upTo: zxid)
+    }
+
+    // MARK: Requests
+
+    private func handle(
+        _ request: borrowing ForwardedRequest, identities: [Identity], from link: QuorumLink
+    ) {
+        guard isLeading else { return }
+        let origin = Proposer.Origin(
+            session: request.session, cxid: request.cxid, identities: identities,
+            time: host.wallClock, owner: link.id)
+        switch OpCode(rawValue: request.type) {
+        case .sync:
+            syncsWaiting.append(link)
+            post(.leader(.syncRequested(after: lastProposed)))
+        case .createSession:
+            var reader = JuteReader(request.body)
+            guard let timeout = try? reader.readInt() else { return drop(link) }
+            let session = request.session
+            proposeSession(session, timeoutMilliseconds: timeout, owner: link.id)
+        case .closeSession:
+            proposeSessionEnd(request.session, cxid: request.cxid)
+        case .create, .create2, .createContainer, .createTTL, .delete, .deleteContainer, .setData,
+            .setACL, .reconfig, .multi:
+            propose(OpCode(rawValue: request.type) ?? .error, request.body, origin)
+        default:
+            // The learner's client waits for an answer to whatever was forwarded.
+            propose { proposer.proposeFailure(.unimplemented, from: origin, into: &$0) }
+        }
+    }
+
+    /// Unlike a client's, a request that cannot be decoded becomes a failure: the learner waits for
+    /// a transaction.
+    private func propose(_ op: OpCode, _ body: Span<UInt8>, _ origin: Proposer.Origin) {
+        do throws(JuteError) {
+            try propose(op, body: body, from: origin)
+        } catch {
+            propose {
+                proposer.proposeFailure(.marshallingError, from: origin, into: &$0)
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+import ClientProtocol
+import Jute
+import QuorumProtocol
+import StorageFormat
+import Transactions
+import Vocabulary
+import Zab
+import Znodes
+
+/// The learner's end of its link: history, proposals and commits in; acknowledgements, requests and
+/// signs of life out.
+///
+/// Source: ZooKeeper, `Learner`, `Follower`, `Observer`.
+extension QuorumPeer {
+    /// Dialing the leader succeeded.
+    package func connected(_ link: QuorumLink) {
+        guard state == .following || state == .observing, leaderLink == nil else {
+            return close(link)
+        }
+        leaderLink = link
+        post(.learner(.connected))
+    }
+
+    /// Dialing the leader failed.
+    package func dialFailed() { post(.learner(.disconnected)) }
+
+    func introduce(_ acceptedEpoch: Int64) {
+        let version = configuration?.version ?? .zero
+        tellLeader {
+            $0.appendLearnerInfo(
+                isObserver: state == .observing, acceptedEpoch: acceptedEpoch, server: id,
+                configVersion: version)
+        }
+    }
+
+    func receiveFromLeader(_ packet: borrowing QuorumPacket) throws(QuorumProtocolError) {
+        let zxid = packet.zxid
+        switch packet.type {
+        case .leaderInfo:
+            _ = try LeaderInfo(packet.data)
+            post(.learner(.epochOffered(zxid.epoch)))
+        case .diff:
+            adoptConfiguration()
+            post(.learner(.syncBegun(.diff)))
+        case .trunc: post(.learner(.syncBegun(.trunc(zxid))))
+        case .snap: post(.learner(.syncBegun(.snap(zxid))))
+        case .proposal:
+            try keep(packet.requireData(), zxid)
+            post(.learner(.proposed(zxid)))
+        case .commit: post(.learner(.committed(zxid)))
+        case .inform:
+            try keep(packet.requireData(), zxid)
+            post(.learner(.informed(zxid)))
+        case .commitAndActivate:
+            post(.learner(.committed(zxid)))
+        case .informAndActivate:
+            let activation = try Activation(packet.requireData())
+            try keep(activation.txn, zxid)
+            post(.learner(.informed(zxid)))
+        case .newLeader: post(.learner(.historyEnded(epoch: zxid.epoch)))
+        case .upToDate: post(.learner(.admitted))
+        case .ping:
+            // A tree that was read while its leader wrote to it is exact from here on at the latest.
+            database.resumeDigests(from: zxid)
+            post(.learner(.pinged(zxid)))
+        case .sync:
+            host.syncCompleted()
+            post(.learner(.heard))
+        case .revalidate:
+            let reply = try RevalidateReply(packet.requireData())
+            host.revalidated(reply.session, isValid: reply.isValid)
+            post(.learner(.heard))
+        case .request, .ack, .followerInfo, .observerInfo, .ackEpoch, nil:
+            post(.learner(.heard))  // Apache's learners take no notice either.
+        }
+    }
+
+    /// Puts a transaction into this turn's batch, if it is one: what is logged must be readable.
+    private func keep(_ txn: Span<UInt8>, _ zxid: Zxid) throws(QuorumProtocolError) {
+        guard Database.isTxn(txn, zxid: zxid) else { throw .malformedTxn(zxid) }
+        window.current.appendTxn(txn, zxid: zxid)
+    }
+
+    /// The echo tells the leader which sessions live.
+    func echoPing(_ zxid: Zxid) {
+        tellLeader { buffer in
+            let packet = buffer.beginPing(zxid: zxid)
+            host.takeTouchedSessions { session, timeout in
+                buffer.appendTouched(session, timeoutMilliseconds: timeout)
+            }
+            buffer.endQuorumPacket(packet)
+        }
+    }
+
+    // MARK: SNAP
+
+    func beginSnapshot(_ zxid: Zxid) {
+        isLogging = false
+        isTreeBroken = true
+        window.removeAll()
+        database.reset()
+        snapshotZxid = zxid
+        snapshotReader = SnapshotStreamReader(limits: settings.packetLimits)
+    }
+
+    /// Takes what is whole of the tree and says how many bytes that was.
+    func receiveSnapshotPart(_ bytes: Span<UInt8>, on link: QuorumLink) -> Int {
+        guard var reader = snapshotReader else { return 0 }
+        var target = ReceivedTree(database: database)
+        do throws(QuorumProtocolError) {
+            let used = try reader.consume(bytes, into: &target)
+            snapshotReader = reader
+            guard reader.isFinished else { return used }
+            snapshotReader = nil
+            do throws(RestoreError) {
+                try database.finishSnapshot(zxid: snapshotZxid, digest: nil)
+            } catch {
+                throw .snapshotRefused
+            }
+            // What follows may repeat what the tree has already.
+            database.suspendDigests()
+            adoptConfiguration()
+            post(.learner(.snapshotReceived))
+            return used
+        } catch {
+            snapshotReader = nil
+            refuse(link, error)
+            return bytes.count
+        }
+    }
+
+    private struct ReceivedTree: SnapshotStreamTarget {
+        let database: Database
+
+        mutating func receiveSession(_ id: SessionID, timeoutMilliseconds: Int32) {
+            database.restoreSession(id, timeoutMilliseconds: timeoutMilliseconds)
+        }
+
+        mutating func receiveACL(_ id: Int64, _ list: [ACL]) { database.restoreACL(id, list) }
+
+        mutating func receiveNode(
+            path: Span<UInt8>, data: Span<UInt8>?, aclID: Int64, stat: StatPersisted
+        ) -> Bool {
+            do throws(RestoreError) {
+                try database.restoreNode(path: path, data: data, aclID: aclID, stat: stat)
+                return true
+            } catch {
+                return false
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+package import Jute
+import QuorumProtocol
+package import Vocabulary
+
+/// One connection between a leader and a learner, seen from either end: the bytes that wait to be
+/// sent, and those that are no whole packet yet.
+package final class QuorumLink {
+    package let id: LinkID
+    /// What the host sends next; it empties the buffer, and wants to be told with `markDirty`.
+    package var output = ByteBuffer()
+    /// What comes behind a history or a snapshot that another thread still reads.
+    private var held = ByteBuffer()
+    private(set) var isHolding = false
+    /// The beginning of a packet.
+    private var stash = ByteBuffer()
+    /// Before so many bytes are there, the packet cannot be whole.
+    private var wanted = 0
+    package internal(set) var isClosed = false
+
+    // Of a learner, at its leader.
+    package internal(set) var server: ServerID?
+    package internal(set) var isObserver = false
+    /// It gets every proposal and commit.
+    var isForwarding = false
+    package internal(set) var lastAcknowledged = Zxid.zero
+    var isIntroduced = false
+    var halfTicksUnintroduced = 0
+
+    package init(id: LinkID) { self.id = id }
+
+    /// Where packets go: behind what is held back, if anything is.
+    @inline(__always)
+    func write(_ body: (inout ByteBuffer) -> Void) {
+        if isHolding { body(&held) } else { body(&output) }
+    }
+
+    /// Keeps back what is written from now on; forgets what was kept back before.
+    func hold() {
+        held.removeAll()
+        isHolding = true
+    }
+
+    /// Sends what was kept back.
+    func release() {
+        isHolding = false
+        output.append(held.span)
+        held.removeAll(keepingAtMost: 0)
+    }
+
+    /// Hands the bytes to `parse`, which says how many it has used; keeps the rest.
+    func receive(
+        _ bytes: Span<UInt8>, _ parse: (Span<UInt8>) -> (used: Int, wanted: Int)
+    ) {
+        guard stash.isEmpty else {
+            stash.append(bytes)
+            guard stash.count >= wanted else { return }
+            var whole = stash.take()
+            let result = parse(whole.span)
+            if result.used == whole.count {
+                whole.removeAll(keepingAtMost: 0)
+            } else {
+                whole.removeFirst(result.used)
+            }
+            stash = whole
+            wanted = result.wanted
+            return
+        }
+        let result = parse(bytes)
+        wanted = result.wanted
+        if result.used < bytes.count { stash.append(bytes.extracting(droppingFirst: result.used)) }
+    }
+}

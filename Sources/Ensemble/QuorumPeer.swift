@@ -1,0 +1,475 @@
+import ClientProtocol
+internal import DequeModule
+package import Jute
+package import QuorumProtocol
+package import StorageFormat
+import Transactions
+package import Vocabulary
+package import Zab
+package import Znodes
+
+/// One server of an ensemble without its sockets, disks and clients: it interprets what the reducer
+/// of its role decides, keeps the transactions, and applies them.
+///
+/// A standalone server is the same with a quorum of one.
+///
+/// Events that come while effects are performed wait, so that a step always runs to completion.
+package final class QuorumPeer {
+    package struct Settings: Sendable {
+        package var peer: Peer.Settings
+        package var proposer: Proposer.Options
+        package var tickMilliseconds: Int32
+        /// `commitLogCount`
+        package var keptTxns: Int
+        /// Whether learners may be served from the logs on the disk.
+        package var readsLogs: Bool
+        /// `forceSnapshotSync`
+        package var alwaysSendsSnapshots: Bool
+        /// `syncEnabled`: whether an observer keeps its history on its disk.
+        package var observerLogs: Bool
+        package var packetLimits: JuteLimits
+
+        package init(
+            peer: Peer.Settings, proposer: Proposer.Options, tickMilliseconds: Int32,
+            keptTxns: Int = 500, readsLogs: Bool = true, alwaysSendsSnapshots: Bool = false,
+            observerLogs: Bool = true, packetLimits: JuteLimits = .default
+        ) {
+            self.peer = peer
+            self.proposer = proposer
+            self.tickMilliseconds = tickMilliseconds
+            self.keptTxns = keptTxns
+            self.readsLogs = readsLogs
+            self.alwaysSendsSnapshots = alwaysSendsSnapshots
+            self.observerLogs = observerLogs
+            self.packetLimits = packetLimits
+        }
+    }
+
+    package let id: ServerID
+    let settings: Settings
+    package let database: Database
+    /// Of the leader, while it serves.
+    package internal(set) var proposer: Proposer
+    /// It owns this, so it is there as long; from `attach` on. Not weak: that would slow down every
+    /// retain of the server.
+    private unowned(unsafe) var hostIfAttached: (any QuorumPeerHost)?
+    var host: any QuorumPeerHost {
+        guard let hostIfAttached else { preconditionFailure("attached before it starts") }
+        return hostIfAttached
+    }
+
+    private var peer: Peer
+    private var inbox: [Peer.Event] = []
+    private var effects: [Peer.Effect] = []
+    private var isStepping = false
+
+    var window: TxnWindow
+    /// What clients are served as; nil: they are not.
+    package internal(set) var serving: ServerState?
+    /// The active one; nil: a standalone server's.
+    package internal(set) var configuration: EnsembleConfiguration?
+    /// The newest one that was proposed, perhaps not active yet.
+    package internal(set) var lastSeen: EnsembleConfiguration?
+    private let isStandalone: Bool
+    /// A server without data must not vote; any history makes it a server with data.
+    private var hasData: Bool
+    private var reply = ByteBuffer()
+
+    // Leading
+    /// In the order in which they came.
+    package internal(set) var links: [QuorumLink] = []
+    private var syncsAnswered = 0
+    /// Who asked for a sync, in order; nil: a client of this server.
+    var syncsWaiting: Deque<QuorumLink?> = []
+    var proposals = ByteBuffer()
+    var commits = ByteBuffer()
+    var informs = ByteBuffer()
+
+    // Learning
+    var leaderLink: QuorumLink?
+    var isLogging = true
+    /// A tree of which only a part has come, or whose transactions are not in the log.
+    var isTreeBroken = false
+    var snapshotReader: SnapshotStreamReader?
+    var snapshotZxid = Zxid.none
+    var awaitedFlush: Zxid?
+    var lastAppended = Zxid.none
+
+    /// A server of an ensemble.
+    ///
+    /// - Parameters:
+    ///   - lastSeen: a newer configuration that was proposed and is not known to be active.
+    ///   - lastZxid: of the log; `none`: there is no data, and nobody said that this is meant so.
+    ///   - recent: the last transactions of the logs, all applied.
+    package init(
+        id: ServerID, configuration: EnsembleConfiguration, lastSeen: EnsembleConfiguration?,
+        lastZxid: Zxid, epochs: Peer.Epochs, recent: [LogBatch], database: Database,
+        settings: Settings
+    ) throws(QuorumVerifier.Fault) {
+        self.id = id
+        self.configuration = configuration
+        self.lastSeen = lastSeen ?? configuration
+        self.database = database
+        self.settings = settings
+        isStandalone = false
+        hasData = lastZxid != .none
+        window = TxnWindow(keptCount: settings.keptTxns)
+        window.adopt(recent)
+        peer = Peer(
+            id: id, lastZxid: lastZxid, epochs: epochs,
+            electorate: try Election.Electorate(configuration, lastSeen: lastSeen),
+            configVersion: configuration.version, settings: settings.peer)
+        proposer = Self.newProposer(database, settings, lastZxid: database.lastProcessedZxid)
+    }
+
+    /// A standalone server.
+    package init(
+        standalone id: ServerID, database: Database, settings: Settings
+    ) {
+        self.id = id
+        self.database = database
+        self.settings = settings
+        isStandalone = true
+        hasData = true
+        window = TxnWindow(keptCount: 0)
+        peer = Peer(standalone: id, lastZxid: database.lastProcessedZxid)
+        proposer = Self.newProposer(database, settings, lastZxid: database.lastProcessedZxid)
+    }
+
+    private static func newProposer(
+        _ database: Database, _ settings: Settings, lastZxid: Zxid
+    ) -> Proposer {
+        Proposer(
+            database, tracker: SessionTracker(tickMilliseconds: settings.tickMilliseconds),
+            options: settings.proposer, lastZxid: lastZxid)
+    }
+
+    package func attach(to host: any QuorumPeerHost) { hostIfAttached = host }
+
+    package var state: ServerState { peer.state }
+    package var currentEpoch: Int64 { peer.epochs.current }
+    package var currentVote: Election.Vote { peer.currentVote }
+    package var round: Int64 { peer.round }
+    package var lastProposed: Zxid { proposer.lastZxid }
+    /// Whether this server turns requests into transactions.
+    package var isLeading: Bool { serving == .leading }
+    package var leader: Leader? { peer.leader }
+
+    // MARK: Events
+
+    /// Begins to look for a leader; a standalone server begins to serve.
+    package func start() {
+        if isStandalone {
+            beginLeading(lastZxid: database.lastProcessedZxid)
+        } else {
+            post(.started)
+        }
+    }
+
+    package func expired(_ timer: Peer.Timer) {
+        if timer == .leader(.halfTick) { closeUnintroduced() }
+        post(.timerExpired(timer))
+    }
+
+    package func peerConnected(_ server: ServerID) { post(.peerConnected(server)) }
+    package func peerUnreachable(_ server: ServerID) { post(.peerUnreachable(server)) }
+
+    package func received(_ notification: ElectionNotification, from server: ServerID) {
+        let vote = Election.Vote(
+            leader: notification.leader, zxid: notification.zxid,
+            peerEpoch: notification.peerEpoch)
+        post(
+            .notificationReceived(
+                .init(
+                    state: notification.state, vote: vote, round: notification.electionEpoch,
+                    version: notification.version),
+                from: server))
+    }
+
+    /// Everything up to this transaction is on our disk.
+    package func flushed(upTo zxid: Zxid) {
+        window.flushed = max(window.flushed, zxid)
+        switch state {
+        case .leading: post(.leader(.flushed(upTo: zxid)))
+        case .following, .observing:
+            post(.learner(.flushed(upTo: zxid)))
+            if let awaited = awaitedFlush, zxid >= awaited {
+                awaitedFlush = nil
+                post(.learner(.historyPersisted))
+            }
+        case .looking: break
+        }
+    }
+
+    /// The work of this turn of the loop: what was proposed in it goes to the log and to learners.
+    package func turnEnded() {
+        guard let batch = window.seal() else { return }
+        if isLeading {
+            sendProposals(of: batch)
+            append(batch)
+            post(.leader(.proposed(upTo: batch.lastZxid)))
+        } else if isLogging {
+            append(batch)
+        }
+    }
+
+    func append(_ batch: LogBatch) {
+        lastAppended = batch.lastZxid
+        host.append(batch)
+    }
+
+    func post(_ event: Peer.Event) {
+        inbox.append(event)
+        guard !isStepping else { return }
+        isStepping = true
+        var next = 0
+        while next < inbox.count {
+            let event = inbox[next]
+            next += 1
+            peer.step(event, into: &effects)
+            let ordered = effects
+            effects.removeAll(keepingCapacity: true)
+            for effect in ordered { perform(effect) }
+        }
+        inbox.removeAll(keepingCapacity: true)
+        isStepping = false
+    }
+
+    // MARK: Effects
+
+    private func perform(_ effect: Peer.Effect) {
+        switch effect {
+        case .send(let notification, let server): send(notification, to: server)
+        case .arm(let timer, let delay): host.arm(timer, after: delay)
+        case .disarm(let timer): host.disarm(timer)
+        case .lead:
+            beginRole()
+            adoptConfiguration()
+            host.roleBegan(as: .leading, leader: id)
+        case .learn(let leader, let state):
+            beginRole()
+            host.roleBegan(as: state, leader: leader)
+        case .leader(let effect): perform(effect)
+        case .learner(let effect): perform(effect)
+        case .leave(let reason): endRole(reason)
+        }
+    }
+
+    private func send(_ notification: Election.Notification, to server: ServerID) {
+        host.send(
+            ElectionNotification(
+                state: notification.state ?? .looking, leader: notification.vote.leader,
+                zxid: notification.vote.zxid, electionEpoch: notification.round,
+                peerEpoch: notification.vote.peerEpoch,
+                configuration: configuration?.text ?? ""),
+            to: server)
+    }
+
+    private func beginRole() {
+        isLogging = true
+        isTreeBroken = false
+        awaitedFlush = nil
+        syncsAnswered = 0
+    }
+
+    /// The tree tells the active configuration.
+    func adoptConfiguration() {
+        guard let configuration else { return }
+        database.setConfiguration(
+            configuration.text, version: configuration.version, time: host.wallClock)
+    }
+
+    /// Afterwards the tree holds what the log does, committed or not: that is what the next election
+    /// is told.
+    private func endRole(_ reason: Peer.Departure) {
+        let wasLeading = isLeading
+        serving = nil
+        host.roleEnded(reason)
+        for link in links { close(link) }
+        links = []
+        if let link = leaderLink.take() { close(link) }
+        syncsWaiting = []
+        snapshotReader = nil
+        if isTreeBroken {
+            host.settleLog()
+            reload()
+        } else {
+            if isLogging, let batch = window.seal() { append(batch) }
+            host.settleLog()
+            while let zxid = window.nextToApply {
+                applyNext(zxid)
+                if wasLeading { proposer.applied(zxid) }
+            }
+        }
+        post(.roleEnded(lastZxid: hasData ? database.lastProcessedZxid : .none))
+    }
+
+    func close(_ link: QuorumLink) {
+        guard !link.isClosed else { return }
+        link.isClosed = true
+        host.close(link)
+    }
+
+    private func reload() {
+        window.removeAll()
+        window.adopt(host.reload())
+        isTreeBroken = false
+    }
+
+    func perform(_ effect: Leader.Effect) {
+        switch effect {
+        case .saveAcceptedEpoch(let epoch):
+            host.saveAcceptedEpoch(epoch)
+            post(.leader(.acceptedEpochSaved))
+        case .saveCurrentEpoch(let epoch):
+            host.saveCurrentEpoch(epoch)
+            post(.leader(.currentEpochSaved))
+        case .offerEpoch(let epoch, let id):
+            write(to: id) { $0.appendLeaderInfo(newEpoch: epoch) }
+        case .synchronise(let id, let zxid):
+            if let link = link(id) { synchronise(link, from: zxid) }
+        case .sendUpToDate(let id): write(to: id) { $0.appendUpToDate() }
+        case .serve(let epoch): beginLeading(lastZxid: Zxid(epoch: epoch, counter: 0))
+        case .commit(let zxid): commit(upTo: zxid)
+        case .commitReconfig: break
+        case .ping(let id):
+            let zxid = lastProposed
+            write(to: id) { $0.appendQuorumPacket(.ping, zxid: zxid) }
+        case .answerSyncs(let count): answerSyncs(upTo: count)
+        case .disconnect(let id, let reason):
+            guard let link = link(id) else { return }
+            host.disconnected(link, because: reason)
+            drop(link)
+        case .arm, .disarm, .resign: preconditionFailure("the peer passes these on by itself")
+        }
+    }
+
+    func link(_ id: LinkID) -> QuorumLink? { links.first { $0.id == id } }
+
+    func drop(_ link: QuorumLink) {
+        links.removeAll { $0 === link }
+        close(link)
+    }
+
+    private func write(to id: LinkID, _ body: (inout ByteBuffer) -> Void) {
+        guard let link = link(id) else { return }
+        link.write(body)
+        host.markDirty(link)
+    }
+
+    private func beginLeading(lastZxid: Zxid) {
+        hasData = true
+        proposer = Self.newProposer(database, settings, lastZxid: lastZxid)
+        let now = host.clock
+        for (session, timeout) in database.sessions {
+            proposer.tracker.add(session, timeoutMilliseconds: timeout, now: now)
+        }
+        serving = .leading
+        host.servingBegan(as: .leading)
+        // They have no session that could expire: they go by an ordinary transaction.
+        for session in database.orphanedSessions { proposeSessionEnd(session) }
+    }
+
+    private func answerSyncs(upTo count: Int) {
+        while syncsAnswered < count {
+            syncsAnswered += 1
+            guard let waiting = syncsWaiting.popFirst() else {
+                preconditionFailure("every sync has who asked for it")
+            }
+            guard let link = waiting else {
+                host.syncCompleted()
+                continue
+            }
+            guard !link.isClosed else { continue }
+            link.write { $0.appendQuorumPacket(.sync, zxid: .zero) }
+            host.markDirty(link)
+        }
+    }
+
+    func perform(_ effect: Learner.Effect) {
+        switch effect {
+        case .connect(let leader): host.dial(leader)
+        case .introduce(let acceptedEpoch): introduce(acceptedEpoch)
+        case .saveAcceptedEpoch(let epoch):
+            host.saveAcceptedEpoch(epoch)
+            post(.learner(.acceptedEpochSaved))
+        case .saveCurrentEpoch(let epoch):
+            host.saveCurrentEpoch(epoch)
+            post(.learner(.currentEpochSaved))
+        case .acknowledgeEpoch(let lastZxid, let currentEpoch):
+            tellLeader { $0.appendAckEpoch(lastZxid: lastZxid, currentEpoch: currentEpoch) }
+        case .truncate(let zxid):
+            host.truncateLog(to: zxid)
+            reload()
+            adoptConfiguration()
+            post(.learner(.truncated))
+        case .receiveSnapshot(let zxid): beginSnapshot(zxid)
+        case .apply(let zxid): apply(upTo: zxid)
+        case .persistHistory(let asSnapshot): persistHistory(asSnapshot: asSnapshot)
+        case .startLogging: startLogging()
+        case .acknowledge(let zxid): tellLeader { $0.appendQuorumPacket(.ack, zxid: zxid) }
+        case .serve:
+            serving = peer.state
+            host.servingBegan(as: peer.state)
+        case .echoPing(let zxid): echoPing(zxid)
+        case .arm, .disarm, .leave: preconditionFailure("the peer passes these on by itself")
+        }
+    }
+
+    func tellLeader(_ body: (inout ByteBuffer) -> Void) {
+        guard let link = leaderLink else { return }
+        link.write(body)
+        host.markDirty(link)
+    }
+
+    private func persistHistory(asSnapshot: Bool) {
+        hasData = true
+        if asSnapshot { return host.writeSnapshot() }
+        if isLogging, let batch = window.seal() { append(batch) }
+        if isLogging, lastAppended > window.flushed {
+            awaitedFlush = lastAppended
+        } else {
+            post(.learner(.historyPersisted))
+        }
+    }
+
+    /// The snapshot that `writeSnapshot` asked for is on the disk.
+    package func snapshotWritten() {
+        guard state == .following || state == .observing else { return }
+        isTreeBroken = false
+        post(.learner(.historyPersisted))
+    }
+
+    /// What came before was applied to the tree of the snapshot; the log goes on behind that.
+    private func startLogging() {
+        isLogging = state == .following || settings.observerLogs
+        guard isLogging else { return }
+        _ = window.seal()
+        let batch = LogBatch(capacity: 1024)
+        window.forEachOutstanding { batch.appendTxn($1, zxid: $0) }
+        if !batch.isEmpty { append(batch) }
+    }
+
+    // MARK: Applying
+
+    func apply(upTo zxid: Zxid) {
+        while let next = window.nextToApply, next <= zxid { applyNext(next) }
+        host.considerSnapshot()
+    }
+
+    func applyNext(_ zxid: Zxid) {
+        window.applyNext { txn in
+            reply.removeAll(keepingAtMost: 1 << 20)
+            do {
+                let applied = try database.apply(txn, reply: &reply)
+                if isLeading { proposer.applied(zxid) }
+                if applied.header.type == .closeSession, isLeading {
+                    proposer.tracker.remove(applied.header.session)
+                }
+                host.applied(applied, reply: reply.bytes)
+            } catch {
+                preconditionFailure("transaction \(zxid) cannot be applied: \(error)")
+            }
+        }
+    }
+}

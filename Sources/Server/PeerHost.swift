@@ -1,0 +1,190 @@
+import ClientProtocol
+import Configuration
+package import Ensemble
+import EventLoop
+import Jute
+import Logging
+package import QuorumProtocol
+import Storage
+package import StorageFormat
+import Transactions
+package import Vocabulary
+package import Zab
+import Znodes
+
+/// How the core of a server reaches its disk and the network.
+extension ZooKeeperServer: QuorumPeerHost {
+    // MARK: Disk
+
+    package func append(_ batch: LogBatch) {
+        txnLog.append(batch)
+        if snapshots.countLogged(records: batch.recordCount, bytes: batch.buffer.count) {
+            txnLog.roll()
+        }
+    }
+
+    package func settleLog() {
+        txnLog.settle()
+        takeFlushed()
+    }
+
+    package func saveAcceptedEpoch(_ epoch: Int64) {
+        do throws(StorageError) {
+            try ensemble?.epochFiles.saveAccepted(epoch)
+        } catch {
+            fail(error)
+        }
+    }
+
+    package func saveCurrentEpoch(_ epoch: Int64) {
+        do throws(StorageError) {
+            try ensemble?.epochFiles.saveCurrent(epoch)
+        } catch {
+            fail(error)
+        }
+    }
+
+    package func truncateLog(to zxid: Zxid) {
+        settleLog()
+        do throws(StorageError) {
+            _ = try directories.truncate(after: zxid, limits: juteLimits)
+        } catch {
+            fail(error)
+        }
+        logger.info("log truncated", metadata: ["zxid": "\(zxid)"])
+    }
+
+    package func reload() -> [LogBatch] {
+        snapshots.settle()
+        database.reset()
+        do throws(StorageError) {
+            var target = database
+            let report = try Recovery.restore(
+                directories, options: RecoveryOptions(configuration, limits: juteLimits),
+                into: &target)
+            logger.info("reloaded", metadata: ["zxid": "\(database.lastProcessedZxid)"])
+            return report.recent
+        } catch {
+            fail(error)
+        }
+    }
+
+    package func writeSnapshot() { snapshots.writeForLeader() }
+
+    package func considerSnapshot() { snapshots.considerSnapshot() }
+
+    // MARK: Network
+
+    package func dial(_ leader: ServerID) { ensemble?.dial(leader) }
+
+    package func markDirty(_ link: QuorumLink) { ensemble?.quorum.markDirty(link) }
+
+    package func close(_ link: QuorumLink) { ensemble?.quorum.close(link) }
+
+    package func send(_ notification: ElectionNotification, to server: ServerID) {
+        ensemble?.election.send(notification, to: server)
+    }
+
+    package func readHistory(for link: QuorumLink, after peer: Zxid, upTo last: Zxid) {
+        guard let ensemble else { return }
+        let thread = SyncTransfer(wake: diskWake)
+        begin(thread, for: link, isSnapshot: false)
+        thread.sendHistory(
+            directories, after: peer, upTo: last,
+            sizeLimitFactor: ensemble.settings.snapshotSizeFactor, limits: juteLimits
+        ) { txn, buffer in
+            let zxid = LogFormat.zxid(ofTxn: txn)
+            buffer.appendQuorumPacket(.proposal, zxid: zxid, data: txn)
+            buffer.appendQuorumPacket(.commit, zxid: zxid)
+        }
+    }
+
+    package func readSnapshot(for link: QuorumLink) {
+        snapshots.whenFree { [unowned self] in
+            guard !link.isClosed else { return false }
+            peer.snapshotBegins(for: link)
+            let thread = SyncTransfer(wake: diskWake)
+            begin(thread, for: link, isSnapshot: true)
+            thread.sendSnapshot(database.freeze())
+            return true
+        }
+    }
+
+    private func begin(_ thread: SyncTransfer, for link: QuorumLink, isSnapshot: Bool) {
+        guard let ensemble else { return }
+        ensemble.transfers.append(
+            LinkTransfer(
+                link: link, thread: thread, isSnapshot: isSnapshot, network: ensemble.quorum,
+                peer: peer
+            ) { [unowned self] transfer, frozen in
+                ensemble.transfers.removeAll { $0 === transfer }
+                guard let frozen else { return }
+                database.thaw(frozen)
+                snapshots.frozenViewEnded()
+            })
+    }
+
+    // MARK: Time
+
+    package func arm(_ timer: Peer.Timer, after delay: Duration) {
+        ensemble?.arm(timer, after: delay)
+    }
+
+    package func disarm(_ timer: Peer.Timer) { ensemble?.disarm(timer) }
+
+    package var clock: Int64 { Int64(loop.nowMilliseconds) }
+
+    package var wallClock: Int64 { Clock.milliseconds }
+
+    // MARK: Roles
+
+    package func roleBegan(as state: ServerState, leader: ServerID) {
+        logger.info(
+            "elected",
+            metadata: [
+                "leader": "\(leader.rawValue)", "as": "\(state)", "zxid": "\(lastZxid)",
+                "round": "\(peer.round)",
+            ])
+        if state == .leading { ensemble?.listenForLearners() }
+    }
+
+    package func servingBegan(as state: ServerState) {
+        expiryDue = loop.nowMilliseconds + expiryMilliseconds
+        snapshots.isServing = true
+        guard ensemble != nil else { return }
+        logger.info(
+            "serving",
+            metadata: [
+                "as": "\(state)", "epoch": "\(peer.currentEpoch)", "zxid": "\(lastZxid)",
+                "leader": "\(peer.currentVote.leader.rawValue)",
+            ])
+    }
+
+    package func roleEnded(_ reason: Peer.Departure) {
+        logger.warning("role ended", metadata: ["reason": "\(reason)"])
+        snapshots.isServing = false
+        ensemble?.endRole()
+        for case let connection? in connections where connection.phase != .closing {
+            connection.close()
+        }
+        inFlight.removeAll()
+        forwarded.removeAll()
+        revalidating.removeAll()
+        syncing.removeAll()
+        touched.removeAll()
+    }
+
+    package func disconnected(_ link: QuorumLink, because reason: Leader.Disconnection) {
+        logger.warning(
+            "learner disconnected",
+            metadata: ["server": "\(link.server?.rawValue ?? -1)", "reason": "\(reason)"])
+    }
+
+    package func malformed(_ link: QuorumLink, _ error: QuorumProtocolError) {
+        logger.warning(
+            "quorum packet cannot be read",
+            metadata: [
+                "peer": "\(ensemble?.quorum.peerName(link) ?? "")", "reason": "\(error)",
+            ])
+    }
+}
