@@ -75,8 +75,10 @@ extension QuorumPeer {
         }
     }
 
-    /// Puts a transaction into this turn's batch, if it is one: what is logged must be readable.
+    /// Puts a transaction into this turn's batch, if it continues the history and is one: what is
+    /// logged must be readable.
     private func keep(_ txn: Span<UInt8>, _ zxid: Zxid) throws(QuorumProtocolError) {
+        guard accepts(zxid) else { return }  // The reducer is told, and leaves.
         guard Database.isTxn(txn, zxid: zxid) else { throw .malformedTxn(zxid) }
         window.current.appendTxn(txn, zxid: zxid)
     }

@@ -62,6 +62,7 @@ package final class QuorumPeer {
     private var inbox: [Peer.Event] = []
     private var effects: [Peer.Effect] = []
     private var isStepping = false
+    private var isStopped = false
 
     var window: TxnWindow
     /// What clients are served as; nil: they are not.
@@ -149,6 +150,7 @@ package final class QuorumPeer {
     package var state: ServerState { peer.state }
     package var currentEpoch: Int64 { peer.epochs.current }
     package var currentVote: Election.Vote { peer.currentVote }
+    func accepts(_ zxid: Zxid) -> Bool { peer.learner?.accepts(zxid) ?? false }
     package var round: Int64 { peer.round }
     package var lastProposed: Zxid { proposer.lastZxid }
     /// Whether this server turns requests into transactions.
@@ -164,6 +166,14 @@ package final class QuorumPeer {
         } else {
             post(.started)
         }
+    }
+
+    /// Ends all links and takes part in nothing any more. The log may be closed behind it.
+    package func stop() {
+        isStopped = true
+        serving = nil
+        for link in links { close(link) }
+        if let link = leaderLink.take() { close(link) }
     }
 
     package func expired(_ timer: Peer.Timer) {
@@ -203,7 +213,7 @@ package final class QuorumPeer {
 
     /// The work of this turn of the loop: what was proposed in it goes to the log and to learners.
     package func turnEnded() {
-        guard let batch = window.seal() else { return }
+        guard !isStopped, let batch = window.seal() else { return }
         if isLeading {
             sendProposals(of: batch)
             append(batch)
@@ -219,6 +229,7 @@ package final class QuorumPeer {
     }
 
     func post(_ event: Peer.Event) {
+        guard !isStopped else { return }
         inbox.append(event)
         guard !isStepping else { return }
         isStepping = true
@@ -296,9 +307,9 @@ package final class QuorumPeer {
         } else {
             if isLogging, let batch = window.seal() { append(batch) }
             host.settleLog()
-            while let zxid = window.nextToApply {
-                applyNext(zxid)
-                if wasLeading { proposer.applied(zxid) }
+            while let next = window.nextToApply {
+                applyTxn(next)
+                if wasLeading { proposer.applied(database.lastProcessedZxid) }
             }
         }
         post(.roleEnded(lastZxid: hasData ? database.lastProcessedZxid : .none))
@@ -453,23 +464,29 @@ package final class QuorumPeer {
     // MARK: Applying
 
     func apply(upTo zxid: Zxid) {
-        while let next = window.nextToApply, next <= zxid { applyNext(next) }
+        while let next = window.nextToApply, next.zxid <= zxid { applyTxn(next) }
         host.considerSnapshot()
     }
 
-    func applyNext(_ zxid: Zxid) {
-        window.applyNext { txn in
-            reply.removeAll(keepingAtMost: 1 << 20)
+    /// Applies one transaction and tells the host, which may at once propose others.
+    private func applyTxn(_ position: TxnWindow.Position) {
+        reply.removeAll(keepingAtMost: 1 << 20)
+        var outcome: Database.Applied?
+        _ = position.batch.txn(at: position.offset) { txn in
             do {
-                let applied = try database.apply(txn, reply: &reply)
-                if isLeading { proposer.applied(zxid) }
-                if applied.header.type == .closeSession, isLeading {
-                    proposer.tracker.remove(applied.header.session)
-                }
-                host.applied(applied, reply: reply.bytes)
+                outcome = try database.apply(txn, reply: &reply)
             } catch {
-                preconditionFailure("transaction \(zxid) cannot be applied: \(error)")
+                preconditionFailure("transaction \(position.zxid) cannot be applied: \(error)")
             }
         }
+        window.advance()
+        guard let applied = outcome else { return }
+        if isLeading {
+            proposer.applied(applied.header.zxid)
+            if applied.header.type == .closeSession {
+                proposer.tracker.remove(applied.header.session)
+            }
+        }
+        host.applied(applied, reply: reply.bytes)
     }
 }

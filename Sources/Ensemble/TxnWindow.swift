@@ -73,18 +73,24 @@ struct TxnWindow {
 
     // MARK: Applying
 
-    /// The oldest transaction that is not applied; nil if there is none.
-    var nextToApply: Zxid? {
+    /// Where the oldest transaction that is not applied stands: its batch, and its offset there.
+    struct Position {
+        let batch: LogBatch
+        let offset: Int
+        var zxid: Zxid { batch.zxid(at: offset) }
+    }
+
+    /// Nil if everything is applied.
+    var nextToApply: Position? {
         guard appliedBatches < batches.count, offset < batches[appliedBatches].buffer.count else {
             return nil
         }
-        return batches[appliedBatches].zxid(at: offset)
+        return Position(batch: batches[appliedBatches], offset: offset)
     }
 
-    /// Hands out the oldest transaction that is not applied, and counts it as applied.
-    mutating func applyNext(_ body: (Span<UInt8>) -> Void) {
-        let batch = batches[appliedBatches]
-        offset = batch.txn(at: offset, body)
+    /// Counts the transaction at `nextToApply` as applied.
+    mutating func advance() {
+        offset = batches[appliedBatches].nextRecord(after: offset)
         appliedCount += 1
         passApplied()
     }

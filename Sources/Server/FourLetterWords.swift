@@ -1,4 +1,5 @@
 import Configuration
+import Ensemble
 import EventLoop
 internal import Glibc
 import Jute
@@ -26,6 +27,10 @@ extension ZooKeeperServer {
         guard word == .srvr || configuration.fourLetterWordsWhitelist.contains(word.rawValue) else {
             return "\(word.rawValue) is not executed because it is not in the whitelist.\n"
         }
+        if word == .ruok { return "imok" }
+        guard peer.serving != nil else {
+            return "This ZooKeeper instance is not currently serving requests\n"
+        }
         switch word {
         case .ruok: return "imok"
         case .isro: return "rw"
@@ -52,6 +57,15 @@ extension ZooKeeperServer {
     /// Apache's table of znodes holds the root under both its names; tools compare the number.
     var shownZnodeCount: Int { database.tree.count + 1 }
 
+    var modeText: String {
+        guard ensemble != nil else { return "standalone" }
+        return switch peer.serving {
+        case .leading: "leader"
+        case .following: "follower"
+        default: "observer"
+        }
+    }
+
     private var versionLine: String { "Zookeeper version: \(ServerVersion.text)\n" }
 
     private var serverText: String { versionLine + statisticsLines }
@@ -65,7 +79,7 @@ extension ZooKeeperServer {
             Connections: \(connectionCount)
             Outstanding: \(outstanding)
             Zxid: \(lastZxid)
-            Mode: standalone
+            Mode: \(modeText)
             Node count: \(shownZnodeCount)
 
             """

@@ -1,6 +1,8 @@
+import Ensemble
 import StorageFormat
 import ClientProtocol
 import Vocabulary
+import Zab
 import Znodes
 
 /// The `mntr` command: one `zk_<name>` and value per line.
@@ -11,7 +13,11 @@ extension ZooKeeperServer {
     var monitorText: String {
         var lines = Lines()
         lines.add("version", ServerVersion.text)
-        lines.add("server_state", "standalone")
+        lines.add("server_state", modeText)
+        if ensemble != nil, let leader = peer.leader {
+            lines.add("synced_followers", leader.syncedCount(areObservers: false))
+            lines.add("synced_observers", leader.syncedCount(areObservers: true))
+        }
         addServer(&lines)
         addSummaries(&lines)
         addCounters(&lines)

@@ -30,8 +30,6 @@ final class SnapshotKeeper {
     /// A snapshot of what a leader has sent: the tree is in no log.
     private var isWantedByLeader = false
     private var isWritingForLeader = false
-    /// Called when what `writeForLeader` asked for is on the disk, or cannot be written.
-    var writtenForLeader: (StorageError?) -> Void = { _ in }
     /// A view that somebody else has frozen. There is one at a time.
     private var isFrozenElsewhere = false
     /// Who waits to freeze a view; each says whether it did.
@@ -140,11 +138,23 @@ final class SnapshotKeeper {
         considerSnapshot()
     }
 
-    func jobEnded(_ statistics: inout ServerStatistics) {
-        guard let completion = thread.takeCompletion() else { return }
+    /// What became of a snapshot.
+    struct Outcome {
+        /// How long it took; nil: it is not there.
+        var milliseconds: Int64?
+        /// Whether `writeForLeader` waits for it.
+        var isForLeader: Bool
+        var error: StorageError?
+    }
+
+    /// Takes note of a job's end, if one has ended, and begins the next.
+    func jobEnded() -> Outcome? {
+        guard let completion = thread.takeCompletion() else { return nil }
+        var outcome: Outcome?
         switch completion {
         case .written(let report, let source):
-            statistics.snapshotTime.record(report.microseconds / 1000)
+            outcome = Outcome(
+                milliseconds: report.microseconds / 1000, isForLeader: isWritingForLeader)
             logger.info(
                 "snapshot written",
                 metadata: [
@@ -153,25 +163,19 @@ final class SnapshotKeeper {
                     "milliseconds": "\(report.microseconds / 1000)",
                 ])
             thaw(source)
-            endForLeader(nil)
         case .notWritten(let error, let source):
             // The logs still hold everything: serving goes on, and the next one may succeed.
-            statistics.snapshotErrors += 1
+            outcome = Outcome(isForLeader: isWritingForLeader, error: error)
             logger.error("snapshot not written", metadata: ["reason": "\(error)"])
             thaw(source)
-            endForLeader(error)
         case .purged(let files):
             for file in files { logger.info("removed", metadata: ["file": "\(file)"]) }
         case .notPurged(let error):
             logger.error("purge failed", metadata: ["reason": "\(error)"])
         }
-        considerSnapshot()
-    }
-
-    private func endForLeader(_ error: StorageError?) {
-        guard isWritingForLeader else { return }
         isWritingForLeader = false
-        writtenForLeader(error)
+        considerSnapshot()
+        return outcome
     }
 
     /// Waits for the job that runs: the files are about to be read again. What a leader's tree was
@@ -180,8 +184,7 @@ final class SnapshotKeeper {
         isWantedByLeader = false
         isWritingForLeader = false
         thread.close()
-        var unseen = ServerStatistics()
-        jobEnded(&unseen)
+        _ = jobEnded()
     }
 
     private func thaw(_ source: any SnapshotSource) {

@@ -136,11 +136,23 @@ extension ZooKeeperServer {
 
     func diskWorkEnded() {
         takeFlushed()
-        snapshots.jobEnded(&statistics)
+        if let outcome = snapshots.jobEnded() { snapshotEnded(outcome) }
         if let ensemble {
             for transfer in ensemble.transfers { transfer.pump() }
         }
         resumeThrottled()
+    }
+
+    private func snapshotEnded(_ outcome: SnapshotKeeper.Outcome) {
+        if let milliseconds = outcome.milliseconds {
+            statistics.snapshotTime.record(milliseconds)
+        } else {
+            statistics.snapshotErrors += 1
+        }
+        guard outcome.isForLeader else { return }
+        // Without it there is nothing on our disk that a leader could count on.
+        if let error = outcome.error { fail(error) }
+        peer.snapshotWritten()
     }
 
     func takeFlushed() {

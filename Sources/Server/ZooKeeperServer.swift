@@ -185,10 +185,6 @@ package final class ZooKeeperServer: TurnDelegate {
         loop.turnDelegate = self
         database.watchSink = self
         peer.attach(to: self)
-        snapshots.writtenForLeader = { [unowned self] error in
-            if let error { fail(error) }
-            peer.snapshotWritten()
-        }
         let isUnwanted = report.lastZxid == .none && database.tree.count <= 4
         // In an ensemble the others may have the data.
         guard !isUnwanted || configuration.dbAutocreate || ensemble != nil else {
@@ -328,6 +324,7 @@ package final class ZooKeeperServer: TurnDelegate {
         turnEnded(loop)
         txnLog.close()
         diskWorkEnded()
+        peer.stop()
         for case let connection? in connections { connection.finish() }
         // Clients get their last replies in the flush of this turn; a slow one gets no more.
         farewellTimer.start(afterMilliseconds: connectionCount == 0 ? 0 : 200) { [unowned self] in

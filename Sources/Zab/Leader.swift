@@ -140,7 +140,9 @@ package struct Leader: Reducer {
     }
 
     package struct Phase {
-        package enum Name: String, Sendable { case collecting, establishing, synchronising, serving }
+        package enum Name: String, Sendable {
+            case collecting, establishing, synchronising, serving
+        }
     }
 
     private enum Stage: Equatable {
@@ -193,11 +195,9 @@ package struct Leader: Reducer {
 
     /// A leader with an epoch to establish.
     ///
-    /// - Parameters:
-    ///   - history: what is on its disk.
-    ///   - acceptedEpoch: the highest epoch that it has promised.
-    ///   - configVersion: of the active configuration.
-    ///   - confirmsSyncs: whether a sync is answered only when a quorum has echoed a later ping.
+    /// `history`: what is on its disk. `acceptedEpoch`: the highest epoch that it has promised.
+    /// `configVersion`: of the active configuration. `confirmsSyncs`: whether a sync is answered
+    /// only when a quorum has echoed a later ping.
     package init(
         id: ServerID, history: Election.History, acceptedEpoch: Int64,
         electorate: Election.Electorate, configVersion: Zxid = .zero, timing: LinkTiming,
@@ -236,6 +236,11 @@ package struct Leader: Reducer {
     /// acknowledges. This server is one.
     package func isSynced(_ server: ServerID) -> Bool {
         server == id || links.contains { $0.server == server && !$0.isObserver && $0.isUpToDate }
+    }
+
+    /// Learners that were told UPTODATE.
+    package func syncedCount(areObservers: Bool) -> Int {
+        links.count { $0.isUpToDate && $0.isObserver == areObservers }
     }
 
     package mutating func step(_ event: Event, into effects: inout [Effect]) {

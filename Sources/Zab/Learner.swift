@@ -144,7 +144,8 @@ package struct Learner: Reducer {
     private var redials = 0
     /// The epoch that the leader has offered.
     private var epoch: Int64 = -1
-    /// The last proposal; nil: none came in this synchronisation.
+    /// Where the history ends that proposals continue; nil: behind a tree that may hold more than
+    /// its zxid says.
     private var lastProposed: Zxid?
     private var lastCommitted = Zxid.none
     /// Proposed and not committed.
@@ -155,10 +156,8 @@ package struct Learner: Reducer {
     /// Half ticks without a packet.
     private var silence = 0
 
-    /// - Parameters:
-    ///   - leader: whom the election has found.
-    ///   - history: where our log ends, and the last epoch that was established here.
-    ///   - acceptedEpoch: the highest epoch that was promised.
+    /// `leader`: whom the election has found. `history`: where our log ends, and the last epoch that
+    /// was established here. `acceptedEpoch`: the highest epoch that was promised.
     package init(
         leader: ServerID, isObserver: Bool, history: Election.History, acceptedEpoch: Int64,
         timing: LinkTiming
@@ -306,9 +305,11 @@ package struct Learner: Reducer {
         switch mode {
         case .diff:
             lastCommitted = history.lastZxid
+            lastProposed = history.lastZxid
             stage = .syncing
         case .trunc(let zxid):
             lastCommitted = zxid
+            lastProposed = zxid
             stage = .restoring
             effects.append(.truncate(to: zxid))
         case .snap(let zxid):
@@ -318,10 +319,24 @@ package struct Learner: Reducer {
         }
     }
 
+    /// Whether a proposal that comes now continues the history. What does not must never reach the
+    /// log: the shell asks before it queues one.
+    ///
+    /// Deviation: Apache's learners only warn of a gap, and lack a transaction from then on.
+    package func accepts(_ zxid: Zxid) -> Bool {
+        switch stage {
+        case .idle, .connecting, .greeting, .savingAcceptedEpoch, .agreeing, .restoring, .left:
+            return false
+        case .syncing, .persisting, .savingCurrentEpoch, .synced, .following:
+            guard zxid.epoch <= epoch else { return false }
+            guard let last = lastProposed else { return true }
+            return zxid.epoch > last.epoch || zxid.rawValue == last.rawValue &+ 1
+        }
+    }
+
     private mutating func propose(_ zxid: Zxid, into effects: inout [Effect]) {
-        if let last = lastProposed {
-            let follows = zxid.epoch > last.epoch || zxid == last.next
-            guard follows else { return leave(.gap(after: last, zxid), into: &effects) }
+        guard accepts(zxid) else {
+            return leave(.gap(after: lastProposed ?? .none, zxid), into: &effects)
         }
         lastProposed = zxid
         pending.append(zxid)
@@ -366,7 +381,6 @@ package struct Learner: Reducer {
 
     private mutating func passHalfTick(into effects: inout [Effect]) {
         effects.append(.arm(.halfTick, after: timing.tick / 2))
-        silence += 1
         let patience: Int
         switch stage {
         // Busy with its own disk, it does not listen.
@@ -374,6 +388,7 @@ package struct Learner: Reducer {
         case .idle, .connecting, .greeting, .agreeing, .syncing: patience = timing.initLimit
         case .synced, .following, .left: patience = timing.syncLimit
         }
+        silence += 1
         if silence > 2 * patience {
             leave(stage == .connecting ? .leaderUnreachable : .silence, into: &effects)
         }

@@ -108,9 +108,8 @@ package struct Peer: Reducer {
     private var leaderEffects: [Leader.Effect] = []
     private var learnerEffects: [Learner.Effect] = []
 
-    /// - Parameters:
-    ///   - lastZxid: the last logged transaction; `none`: no data, so no vote.
-    ///   - configVersion: of the active configuration.
+    /// `lastZxid`: the last logged transaction; `none`: no data, so no vote. `configVersion`: of the
+    /// active configuration.
     package init(
         id: ServerID, lastZxid: Zxid, epochs: Epochs, electorate: Election.Electorate,
         configVersion: Zxid, settings: Settings
@@ -145,6 +144,11 @@ package struct Peer: Reducer {
     /// The leader that this server is, if it is one.
     package var leader: Leader? {
         if case .leading(let leader) = role { leader } else { nil }
+    }
+
+    /// The learner that this server is, if it is one.
+    package var learner: Learner? {
+        if case .learning(let learner) = role { learner } else { nil }
     }
 
     package mutating func step(_ event: Event, into effects: inout [Effect]) {

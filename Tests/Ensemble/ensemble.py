@@ -72,14 +72,18 @@ def chosen_pairs():
     return [(one, other) for one in kinds for other in kinds if one != other]
 
 
+_ports_given = set()
+
+
 def listening_ports(count):
     """Free ports that no outgoing connection takes while the server they are for is down.
 
     The kernel draws the ports of outgoing connections from a range of its own; these are below it.
+    No port is given twice in one run.
     """
     with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
         first_outgoing = int(file.read().split()[0])
-    ports = set()
+    ports = []
     while len(ports) < count:
         port = random.randrange(10_000, first_outgoing)
         with socket.socket() as probe:
@@ -87,8 +91,10 @@ def listening_ports(count):
                 probe.bind(("0.0.0.0", port))
             except OSError:
                 continue
-        ports.add(port)
-    return sorted(ports)
+        if port not in _ports_given:
+            _ports_given.add(port)
+            ports.append(port)
+    return ports
 
 
 # Trees
@@ -290,6 +296,11 @@ class Member(Server):
         return [record.zxid for log in storage_files.files(self.data_dir, "log")
                 if os.path.getsize(log) for record in storage_files.records(log)]
 
+    def logged_twice(self):
+        """True if an Apache server has a transaction more than once; ours never may."""
+        zxids = self.logged_zxids()
+        return self.kind == "apache" and len(set(zxids)) < len(zxids)
+
 
 class Ensemble:
     """Members 1, 2, 3... of the given kinds; the last `observers` of them are observers.
@@ -467,7 +478,9 @@ class Ensemble:
     def check_trees(self):
         """Reads the tree of each running member by itself; all must be equal. Returns it.
 
-        No digest of a transaction may have differed from that of the leader either.
+        No digest of a transaction may have differed from that of the leader either, unless the
+        member has transactions twice: an Apache 3.8 learner that loses its leader while it
+        synchronises logs them again with the next attempt, and counts what it then reads.
         """
         running = [member for member in self.members if member.runs]
         trees = {member: member.tree() for member in running}
@@ -476,7 +489,8 @@ class Ensemble:
             different = difference(trees[first], trees[member], (repr(first), repr(member)))
             assert not different, f"trees differ:\n{different}"
         for member in running:
-            assert member.metric("digest_mismatches_count") == 0, f"{member!r} counted a wrong digest"
+            wrong = member.metric("digest_mismatches_count")
+            assert not wrong or member.logged_twice(), f"{member!r} counted {wrong} wrong digests"
         return trees[first]
 
     # Clients

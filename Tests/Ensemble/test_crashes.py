@@ -227,6 +227,7 @@ def test_all_pause_and_go_on(ensemble):
 
 # Observers
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["kill", "pause"])
 def test_an_observer_fails(make_ensemble, end):
     """Nobody waits for it; it catches up."""

@@ -159,6 +159,34 @@ def test_large_values_travel(trio):
         client.close_session()
 
 
+@pytest.mark.parametrize("role", ["leader", "follower", "observer"])
+def test_each_kind_in_each_role(make_ensemble, pair, role):
+    """`pair` is (kind of the server in that role, of all others)."""
+    one, other = pair
+    kinds = [one if role == place else other
+             for place in ("follower", "another follower", "leader", "observer")]
+    ensemble = make_ensemble(kinds, leader=3, observers=1)
+    sessions = [member.session() for member in ensemble]
+    for index, session in enumerate(sessions):
+        session.create(f"/at-{index}", b"1")
+        session.create(f"/at-{index}/child", flags=wire.EPHEMERAL)
+        session.multi(("setData", wire.set_data(f"/at-{index}", b"2")),
+                      ("create", wire.create("/numbered-", flags=wire.SEQUENTIAL)),
+                      ("createTTL", wire.create_ttl(f"/at-{index}/ttl", ttl=3_600_000)))
+        session.ask("createContainer", wire.create(f"/at-{index}/container", flags=wire.CONTAINER))
+        session.ask("setACL", wire.set_acl(f"/at-{index}/container", ((31, "digest", wire.digest_id(
+            "anna:secret")), (1, "world", "anyone"))))
+        assert session.error("create", wire.create(f"/at-{index}/container/x")) == wire.NOAUTH
+    tree = ensemble.check_trees()
+    owners = {node.stat.ephemeralOwner for node in tree.values()} - {0}
+    assert owners == {session.session_id for session in sessions}
+    assert sum(path.startswith("/numbered-") for path in tree) == len(sessions)
+    for session in sessions:
+        session.close_session()
+    tree = ensemble.check_trees()
+    assert not any(node.stat.ephemeralOwner for node in tree.values())
+
+
 def test_ttl_and_containers_are_removed_everywhere(make_ensemble):
     """By the leader alone, whoever made them."""
     ensemble = make_ensemble(3, leader=3, config={"znode.container.checkIntervalMs": 500})

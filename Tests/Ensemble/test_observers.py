@@ -62,6 +62,7 @@ def test_pings_to_an_observer_count(observed):
         client.close_session()
 
 
+@pytest.mark.slow
 def test_an_observer_is_no_part_of_a_quorum(make_ensemble):
     """Two of three participants are gone: the observer, as the third of four, does not help."""
     ensemble = make_ensemble(4, leader=3, observers=1)

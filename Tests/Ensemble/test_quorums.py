@@ -1,8 +1,11 @@
 """Quorums that are no plain majority: weights and groups."""
+import pytest
+
 import wire
 from journal import Load
 
 
+@pytest.mark.slow
 def test_groups(make_ensemble):
     """A quorum is a majority in each of a majority of the groups {1,2,3}, {4} and {5}."""
     config = {"group.1": "1:2:3", "group.2": "4", "group.3": "5",

@@ -161,7 +161,14 @@ def test_a_lost_disk_under_load(ensemble):
         learner.kill()
         learner.wipe()
         load.wait_progress()
-        rejoin(ensemble, learner, snaps=1)
+        before = syncs(ensemble.leader)
+        learner.start()
+        ensemble.wait_formed()
+        diffs, snaps = (after - count for after, count in zip(syncs(ensemble.leader), before))
+        assert snaps == 1
+        # A learner of Apache 3.8 gives up when a commit right behind NEWLEADER is of a proposal
+        # before it; it then comes back for the rest.
+        assert diffs == 0 or learner.kind == "apache"
         load.wait_progress()
     load.check(ensemble.check_trees())
     assert load.sessions_lost == 0, load

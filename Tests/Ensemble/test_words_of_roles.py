@@ -53,8 +53,9 @@ def reference():
     """{server id: mntr} and the like of Apache's servers in the same roles."""
     with Ensemble(["apache"] * 4, observers=1) as ensemble:
         ensemble.start(leader=3)
-        stage(ensemble)
+        staged = stage(ensemble)
         yield types.SimpleNamespace(
+            staged=staged,  # The sessions last as long as the reference.
             mntr={member.id: member.mntr() for member in ensemble},
             conf={member.id: member.four_letter("conf") for member in ensemble},
             srvr={member.id: member.four_letter("srvr") for member in ensemble})

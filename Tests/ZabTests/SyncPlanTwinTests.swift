@@ -43,10 +43,11 @@ import Zab
         mutating func lead() {
             epoch += 1
             let present = Array(servers.indices.shuffled(using: &random).prefix(quorumSize))
-            let leader = present.max {
+            // Nobody in the quorum may be ahead of its leader.
+            let leader = present.sorted {
                 (servers[$0].currentEpoch, servers[$0].lastZxid)
                     < (servers[$1].currentEpoch, servers[$1].lastZxid)
-            }!
+            }[present.count - 1]
             #expect(
                 servers[leader].history.starts(with: committed),
                 "the world itself must be one that Zab allows")
