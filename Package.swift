@@ -202,8 +202,8 @@ let package = Package(
         .testTarget(
             name: "ServerTests",
             dependencies: [
-                "Vocabulary", "Server", "UnitTestSupport",
-                .product(name: "Logging", package: "swift-log"),
+                "Vocabulary", "Jute", "Transactions", "StorageFormat", "Ensemble", "Server",
+                "UnitTestSupport", .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: common),
         .testTarget(

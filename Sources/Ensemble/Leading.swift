@@ -112,6 +112,7 @@ extension QuorumPeer {
             post(.leader(.pingEchoed(link.id)))
         case .revalidate:
             let request = try RevalidateRequest(packet.requireData())
+            host.reached(.revalidationAsked)
             let isValid = adopt(
                 request.session, timeoutMilliseconds: request.timeoutMilliseconds, owner: link.id)
             link.write { $0.appendRevalidateReply(request.session, isValid: isValid) }
@@ -162,9 +163,11 @@ extension QuorumPeer {
                 lastProcessed: database.lastProcessedZxid, canReadLogs: settings.readsLogs)
         switch plan {
         case .diff(let after):
+            begin(.transactions, link)
             link.output.appendQuorumPacket(.diff, zxid: database.lastProcessedZxid)
             appendHistory(after: after, to: link)
         case .trunc(let last):
+            begin(.transactions, link)
             link.output.appendQuorumPacket(.trunc, zxid: last)
             appendHistory(after: last, to: link)
         case .readLogs:
@@ -173,12 +176,18 @@ extension QuorumPeer {
             appendHistory(after: last, to: link)
             host.readHistory(for: link, after: zxid, upTo: last)
         case .snap:
+            begin(.snapshot, link)
             host.readSnapshot(for: link)
         }
         host.markDirty(link)
     }
 
-    /// The committed history behind `zxid`, what is proposed behind that, and NEWLEADER.
+    private func begin(_ way: SyncWay, _ link: QuorumLink) {
+        link.sync = way
+        host.reached(.learnerSyncBegan(way))
+    }
+
+    /// The committed history behind `zxid`, NEWLEADER, and what is proposed behind that.
     private func appendHistory(after zxid: Zxid, to link: QuorumLink) {
         window.forEachApplied(after: zxid) { zxid, txn in
             link.write {
@@ -190,15 +199,17 @@ extension QuorumPeer {
     }
 
     private func appendOutstanding(to link: QuorumLink) {
-        // What this turn has proposed so far goes to the link with the turn's other proposals.
+        let text = lastSeen?.text ?? ""
+        let epoch = currentEpoch
+        link.write { $0.appendNewLeader(epoch: epoch, configuration: text) }
+        // Behind NEWLEADER, though they could stand in front of it: Apache's learners stumble over a
+        // proposal in front whose commit comes behind. What this turn has proposed so far goes to the
+        // link with the turn's other proposals.
         if !link.isObserver {
             window.forEachOutstanding(sealedOnly: true) { zxid, txn in
                 link.write { $0.appendQuorumPacket(.proposal, zxid: zxid, data: txn) }
             }
         }
-        let text = configuration?.text ?? ""
-        let epoch = currentEpoch
-        link.write { $0.appendNewLeader(epoch: epoch, configuration: text) }
         link.isForwarding = true
     }
 
@@ -216,10 +227,12 @@ extension QuorumPeer {
         guard !link.isClosed else { return }
         switch transfer {
         case .usable:
+            begin(.transactions, link)
             link.output.appendQuorumPacket(.diff, zxid: database.lastProcessedZxid)
         case .unusable:
             link.isForwarding = false
             link.hold()
+            begin(.snapshot, link)
             host.readSnapshot(for: link)
         case .piece(let bytes): link.output.append(bytes)
         case .finished(let isSnapshot):

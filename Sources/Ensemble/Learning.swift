@@ -52,12 +52,16 @@ extension QuorumPeer {
             try keep(packet.requireData(), zxid)
             post(.learner(.informed(zxid)))
         case .commitAndActivate:
-            post(.learner(.committed(zxid)))
+            let leader = try Activation(packet.requireData()).designatedLeader
+            activateSeen(designated: leader) { post(.learner(.committed(zxid))) }
         case .informAndActivate:
             let activation = try Activation(packet.requireData())
+            let leader = activation.designatedLeader
             try keep(activation.txn, zxid)
-            post(.learner(.informed(zxid)))
-        case .newLeader: post(.learner(.historyEnded(epoch: zxid.epoch)))
+            activateSeen(designated: leader) { post(.learner(.informed(zxid))) }
+        case .newLeader:
+            receiveConfiguration(NewLeader(packet.data).configuration)
+            post(.learner(.historyEnded(epoch: zxid.epoch)))
         case .upToDate: post(.learner(.admitted))
         case .ping:
             // A tree that was read while its leader wrote to it is exact from here on at the latest.
@@ -81,6 +85,7 @@ extension QuorumPeer {
         guard accepts(zxid) else { return }  // The reducer is told, and leaves.
         guard Database.isTxn(txn, zxid: zxid) else { throw .malformedTxn(zxid) }
         window.current.appendTxn(txn, zxid: zxid)
+        seeReconfiguration(in: txn)
     }
 
     /// The echo tells the leader which sessions live.
@@ -100,6 +105,7 @@ extension QuorumPeer {
         isLogging = false
         isTreeBroken = true
         window.removeAll()
+        logEnd = database.lastProcessedZxid
         database.reset()
         snapshotZxid = zxid
         snapshotReader = SnapshotStreamReader(limits: settings.packetLimits)

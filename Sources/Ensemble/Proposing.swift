@@ -38,7 +38,14 @@ extension QuorumPeer {
             throw error
         }
         batch.endRecord(zxid: zxid)
+        if op == .reconfig { batch.lastTxn { proposeConfiguration(in: $0, zxid: zxid) } }
         return zxid
+    }
+
+    /// The request may have failed: then there is no configuration.
+    private func proposeConfiguration(in txn: Span<UInt8>, zxid: Zxid) {
+        guard let text = Database.configurationText(in: txn) else { return }
+        reconfigurationProposed(text, zxid: zxid)
     }
 
     /// Begins a session; it is owned by where it was asked for.

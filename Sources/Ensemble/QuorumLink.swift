@@ -20,6 +20,8 @@ package final class QuorumLink {
     // Of a learner, at its leader.
     package internal(set) var server: ServerID?
     package internal(set) var isObserver = false
+    /// How it is being brought to our history; nil: it is not.
+    package internal(set) var sync: SyncWay?
     /// It gets every proposal and commit.
     var isForwarding = false
     package internal(set) var lastAcknowledged = Zxid.zero

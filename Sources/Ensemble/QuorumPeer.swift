@@ -28,11 +28,14 @@ package final class QuorumPeer {
         /// `syncEnabled`: whether an observer keeps its history on its disk.
         package var observerLogs: Bool
         package var packetLimits: JuteLimits
+        /// `standaloneEnabled`: a reconfiguration must leave two voters.
+        package var standaloneEnabled: Bool
 
         package init(
             peer: Peer.Settings, proposer: Proposer.Options, tickMilliseconds: Int32,
             keptTxns: Int = 500, readsLogs: Bool = true, alwaysSendsSnapshots: Bool = false,
-            observerLogs: Bool = true, packetLimits: JuteLimits = .default
+            observerLogs: Bool = true, packetLimits: JuteLimits = .default,
+            standaloneEnabled: Bool = true
         ) {
             self.peer = peer
             self.proposer = proposer
@@ -42,6 +45,7 @@ package final class QuorumPeer {
             self.alwaysSendsSnapshots = alwaysSendsSnapshots
             self.observerLogs = observerLogs
             self.packetLimits = packetLimits
+            self.standaloneEnabled = standaloneEnabled
         }
     }
 
@@ -87,6 +91,8 @@ package final class QuorumPeer {
     var informs = ByteBuffer()
 
     // Learning
+    /// What NEWLEADER carried.
+    var offered: EnsembleConfiguration?
     var leaderLink: QuorumLink?
     var isLogging = true
     /// A tree of which only a part has come, or whose transactions are not in the log.
@@ -95,6 +101,8 @@ package final class QuorumPeer {
     var snapshotZxid = Zxid.none
     var awaitedFlush: Zxid?
     var lastAppended = Zxid.none
+    /// Where the log ended before a leader's tree came.
+    var logEnd = Zxid.none
 
     /// A server of an ensemble.
     ///
@@ -145,7 +153,10 @@ package final class QuorumPeer {
             options: settings.proposer, lastZxid: lastZxid)
     }
 
-    package func attach(to host: any QuorumPeerHost) { hostIfAttached = host }
+    package func attach(to host: any QuorumPeerHost) {
+        hostIfAttached = host
+        adoptConfiguration()
+    }
 
     package var state: ServerState { peer.state }
     package var currentEpoch: Int64 { peer.epochs.current }
@@ -153,6 +164,8 @@ package final class QuorumPeer {
     func accepts(_ zxid: Zxid) -> Bool { peer.learner?.accepts(zxid) ?? false }
     package var round: Int64 { peer.round }
     package var lastProposed: Zxid { proposer.lastZxid }
+    /// Of learners and of clients here, at the leader.
+    package var pendingSyncs: Int { syncsWaiting.count }
     /// Whether this server turns requests into transactions.
     package var isLeading: Bool { serving == .leading }
     package var leader: Leader? { peer.leader }
@@ -185,6 +198,7 @@ package final class QuorumPeer {
     package func peerUnreachable(_ server: ServerID) { post(.peerUnreachable(server)) }
 
     package func received(_ notification: ElectionNotification, from server: ServerID) {
+        adoptNewer(notification.configuration)
         let vote = Election.Vote(
             leader: notification.leader, zxid: notification.zxid,
             peerEpoch: notification.peerEpoch)
@@ -280,6 +294,7 @@ package final class QuorumPeer {
         isLogging = true
         isTreeBroken = false
         awaitedFlush = nil
+        offered = nil
         syncsAnswered = 0
     }
 
@@ -331,6 +346,7 @@ package final class QuorumPeer {
         switch effect {
         case .saveAcceptedEpoch(let epoch):
             host.saveAcceptedEpoch(epoch)
+            adoptFirstVersion(epoch: epoch)
             post(.leader(.acceptedEpochSaved))
         case .saveCurrentEpoch(let epoch):
             host.saveCurrentEpoch(epoch)
@@ -339,10 +355,15 @@ package final class QuorumPeer {
             write(to: id) { $0.appendLeaderInfo(newEpoch: epoch) }
         case .synchronise(let id, let zxid):
             if let link = link(id) { synchronise(link, from: zxid) }
-        case .sendUpToDate(let id): write(to: id) { $0.appendUpToDate() }
-        case .serve(let epoch): beginLeading(lastZxid: Zxid(epoch: epoch, counter: 0))
+        case .sendUpToDate(let id):
+            if let way = link(id)?.sync.take() { host.reached(.learnerSyncEnded(way)) }
+            write(to: id) { $0.appendUpToDate() }
+        case .serve(let epoch):
+            if let lastSeen { activate(lastSeen) }
+            beginLeading(lastZxid: Zxid(epoch: epoch, counter: 0))
         case .commit(let zxid): commit(upTo: zxid)
-        case .commitReconfig: break
+        case .commitReconfig(let zxid, let designated):
+            commitReconfiguration(zxid, designated: designated)
         case .ping(let id):
             let zxid = lastProposed
             write(to: id) { $0.appendQuorumPacket(.ping, zxid: zxid) }
@@ -374,6 +395,9 @@ package final class QuorumPeer {
         let now = host.clock
         for (session, timeout) in database.sessions {
             proposer.tracker.add(session, timeoutMilliseconds: timeout, now: now)
+        }
+        if !isStandalone {
+            proposer.reconfigure = { [unowned self] in nextConfiguration(for: $0, zxid: $1) }
         }
         serving = .leading
         host.servingBegan(as: .leading)
@@ -409,6 +433,7 @@ package final class QuorumPeer {
             post(.learner(.currentEpochSaved))
         case .acknowledgeEpoch(let lastZxid, let currentEpoch):
             tellLeader { $0.appendAckEpoch(lastZxid: lastZxid, currentEpoch: currentEpoch) }
+            host.reached(.syncBegan)
         case .truncate(let zxid):
             host.truncateLog(to: zxid)
             reload()
@@ -420,6 +445,9 @@ package final class QuorumPeer {
         case .startLogging: startLogging()
         case .acknowledge(let zxid): tellLeader { $0.appendQuorumPacket(.ack, zxid: zxid) }
         case .serve:
+            if let offered = offered.take(), activate(offered) {
+                return post(.learner(.roleChanged))
+            }
             serving = peer.state
             host.servingBegan(as: peer.state)
         case .echoPing(let zxid): echoPing(zxid)
@@ -447,6 +475,10 @@ package final class QuorumPeer {
     /// The snapshot that `writeSnapshot` asked for is on the disk.
     package func snapshotWritten() {
         guard state == .following || state == .observing else { return }
+        // What the log holds beyond the snapshot never came to be, and must not be replayed.
+        if logEnd > database.lastProcessedZxid {
+            host.truncateLog(to: database.lastProcessedZxid)
+        }
         isTreeBroken = false
         post(.learner(.historyPersisted))
     }

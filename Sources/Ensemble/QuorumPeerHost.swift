@@ -66,16 +66,41 @@ package protocol QuorumPeerHost: AnyObject {
     func roleEnded(_ reason: Peer.Departure)
     /// A transaction is applied. `body`: the record of the reply.
     func applied(_ applied: Database.Applied, reply body: UnsafeRawBufferPointer)
+    /// A configuration was proposed: its servers are to be known from now on.
+    func seen(_ configuration: EnsembleConfiguration)
+    /// A configuration became the active one.
+    func activated(_ configuration: EnsembleConfiguration)
     /// The oldest sync that was asked for here is done.
     func syncCompleted()
     /// The leader's answer to `revalidate`.
     func revalidated(_ session: SessionID, isValid: Bool)
     /// Hands out the sessions that were heard from since the last call.
     func takeTouchedSessions(_ body: (SessionID, _ timeoutMilliseconds: Int32) -> Void)
+    /// Something happened that is only worth counting.
+    func reached(_ milestone: Milestone)
     /// The leader's link was closed, and why: for the log.
     func disconnected(_ link: QuorumLink, because reason: Leader.Disconnection)
     /// What came on the link cannot be read, and it was closed: for the log.
     func malformed(_ link: QuorumLink, _ error: QuorumProtocolError)
+}
+
+/// What is worth counting, and nothing else depends on.
+package enum Milestone: Equatable, Sendable {
+    /// The leader's history comes next.
+    case syncBegan
+    /// At the leader: a learner is brought to our history, or has it.
+    case learnerSyncBegan(SyncWay)
+    case learnerSyncEnded(SyncWay)
+    /// At the leader: a learner's client wants to go on with its session.
+    case revalidationAsked
+}
+
+/// How a learner is brought to its leader's history.
+package enum SyncWay: Sendable {
+    /// DIFF or TRUNC
+    case transactions
+    /// SNAP
+    case snapshot
 }
 
 /// What another thread reads for a learner.

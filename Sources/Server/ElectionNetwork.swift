@@ -53,6 +53,8 @@ final class ElectionNetwork {
 
     func listen(on own: [ServerAddress], onAllAddresses: Bool) throws(UVError) {
         ownAddresses = own
+        for listener in listeners { listener.close() }
+        listeners = []
         var ports: Set<UInt16> = []
         for address in own {
             if onAllAddresses, !ports.insert(address.port).inserted { continue }

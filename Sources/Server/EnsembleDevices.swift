@@ -22,6 +22,8 @@ final class EnsembleDevices {
     private var timers: [Peer.Timer: LoopTimer] = [:]
     var transfers: [LinkTransfer] = []
     private let tickMilliseconds: Int
+    /// Where this server listens.
+    private var own: EnsembleConfiguration.Member
 
     init(
         _ settings: EnsembleSettings, _ configuration: ServerConfiguration, loop: EventLoop,
@@ -33,6 +35,7 @@ final class EnsembleDevices {
         self.epochFiles = epochFiles
         self.logger = logger
         tickMilliseconds = configuration.tickTimeMilliseconds
+        own = settings.own
         quorum = QuorumNetwork(loop: loop, peer: peer, logger: logger)
         let greeting =
             settings.quorumCnxnTimeoutMilliseconds > 0
@@ -48,36 +51,53 @@ final class EnsembleDevices {
 
     func listen() throws(StartError) {
         know()
-        let own = settings.own.endpoints.map(\.election)
+        let addresses = own.endpoints.map(\.election)
         do throws(UVError) {
-            try election.listen(on: own, onAllAddresses: settings.quorumListenOnAllIPs)
+            try election.listen(on: addresses, onAllAddresses: settings.quorumListenOnAllIPs)
         } catch {
-            throw .listenForServers(own.map(\.description), error)
+            throw .listenForServers(addresses.map(\.description), error)
         }
         logger.info(
             "listening for elections",
             metadata: [
                 "server": "\(peer.id.rawValue)",
-                "address": "\(own.map(\.description).joined(separator: "|"))",
+                "address": "\(addresses.map(\.description).joined(separator: "|"))",
             ])
+    }
+
+    /// A reconfiguration has given this server other addresses.
+    func moved(to member: EnsembleConfiguration.Member?) {
+        guard let member, member.endpoints != own.endpoints else { return }
+        own = member
+        do throws(StartError) {
+            try listen()
+        } catch {
+            logger.error("cannot move the election port", metadata: ["reason": "\(error)"])
+        }
     }
 
     /// Where the servers of the configurations listen.
     func know() {
         var addresses: [ServerID: [ServerAddress]] = [:]
-        for member in peer.configuration?.members ?? [] where member.id != peer.id {
-            addresses[member.id] = member.endpoints.map(\.election)
+        for configuration in [peer.configuration, peer.lastSeen] {
+            for member in configuration?.members ?? [] where member.id != peer.id {
+                let known = addresses[member.id] ?? []
+                addresses[member.id] =
+                    known + member.endpoints.map(\.election).filter { !known.contains($0) }
+            }
         }
         election.know(addresses)
     }
 
     func listenForLearners() {
         quorum.listen(
-            on: settings.own.endpoints.map(\.quorum), onAllAddresses: settings.quorumListenOnAllIPs)
+            on: own.endpoints.map(\.quorum), onAllAddresses: settings.quorumListenOnAllIPs)
     }
 
     func dial(_ leader: ServerID) {
-        let member = peer.configuration?.member(leader)
+        // A server of the configuration that is on its way may lead, too.
+        let member =
+            peer.configuration?.member(leader) ?? peer.lastSeen?.member(leader)
         quorum.dial(
             member?.endpoints.map(\.quorum) ?? [],
             milliseconds: UInt64(settings.connectToLearnerMasterLimit * tickMilliseconds))

@@ -3,6 +3,7 @@ import Ensemble
 import EventLoop
 internal import Glibc
 import Jute
+import QuorumProtocol
 import Storage
 import StorageFormat
 import SystemPackage
@@ -24,65 +25,81 @@ enum FourLetterWord: String, CaseIterable {
 
 extension ZooKeeperServer {
     func answer(_ word: FourLetterWord) -> String {
-        guard word == .srvr || configuration.fourLetterWordsWhitelist.contains(word.rawValue) else {
+        guard isAllowed(word) else {
             return "\(word.rawValue) is not executed because it is not in the whitelist.\n"
         }
-        if word == .ruok { return "imok" }
-        guard peer.serving != nil else {
-            return "This ZooKeeper instance is not currently serving requests\n"
-        }
-        switch word {
-        case .ruok: return "imok"
-        case .isro: return "rw"
-        case .srvr: return serverText
-        case .stat: return "\(versionLine)Clients:\n\(clientLines)\n\(statisticsLines)"
-        case .cons: return connectionLines
-        case .conf: return configurationText
-        case .dirs: return "datadir_size: \(snapshotBytes)\nlogdir_size: \(logBytes)\n"
-        case .dump: return dumpText
-        case .envi: return Environment.text
-        case .mntr: return monitorText
-        case .crst:
+        switch (word, mode) {
+        case (.ruok, _): return "imok"
+        case (.envi, _): return Environment.text
+        case (.isro, nil): return "null"
+        case (_, nil): return "This ZooKeeper instance is not currently serving requests\n"
+        case (.isro, _): return "rw"
+        case (.srvr, let mode?): return versionLine + statisticsLines(mode)
+        case (.stat, let mode?):
+            return "\(versionLine)Clients:\n\(clientLines)\n\(statisticsLines(mode))"
+        case (.mntr, let mode?): return monitorText(mode)
+        case (.cons, _): return connectionLines
+        case (.conf, _): return configurationText
+        case (.dirs, _): return "datadir_size: \(snapshotBytes)\nlogdir_size: \(logBytes)\n"
+        case (.dump, _): return dumpText
+        case (.crst, _):
             for case let connection? in connections { connection.statistics.reset() }
             return "Connection stats reset.\n"
-        case .srst:
+        case (.srst, _):
             statistics.reset()
             return "Server stats reset.\n"
-        case .wchs: return watchSummary
-        case .wchc: return watchesByConnection
-        case .wchp: return watchesByPath
+        case (.wchs, _): return watchSummary
+        case (.wchc, _): return watchesByConnection
+        case (.wchp, _): return watchesByPath
+        }
+    }
+
+    private func isAllowed(_ word: FourLetterWord) -> Bool {
+        switch word {
+        case .srvr: true
+        case .isro where ensemble?.settings.readOnlyModeEnabled == true: true
+        default: configuration.fourLetterWordsWhitelist.contains(word.rawValue)
+        }
+    }
+
+    /// What clients are served as; nil: they are not.
+    private var mode: String? {
+        switch peer.serving {
+        case .leading: ensemble == nil ? "standalone" : "leader"
+        case .following: "follower"
+        case .observing: "observer"
+        case .looking, nil: nil
         }
     }
 
     /// Apache's table of znodes holds the root under both its names; tools compare the number.
     var shownZnodeCount: Int { database.tree.count + 1 }
 
-    var modeText: String {
-        guard ensemble != nil else { return "standalone" }
-        return switch peer.serving {
-        case .leading: "leader"
-        case .following: "follower"
-        default: "observer"
-        }
+    /// Apache's leaders show the beginning of their epoch before they have a transaction.
+    private var shownZxid: Zxid {
+        guard ensemble != nil, peer.isLeading else { return lastZxid }
+        return max(lastZxid, Zxid(epoch: peer.currentEpoch, counter: 0))
     }
 
     private var versionLine: String { "Zookeeper version: \(ServerVersion.text)\n" }
 
-    private var serverText: String { versionLine + statisticsLines }
-
-    private var statisticsLines: String {
+    private func statisticsLines(_ mode: String) -> String {
         let latency = statistics.latency
-        return """
+        let text = """
             Latency min/avg/max: \(latency.minimum)/\(decimal(latency.mean))/\(latency.maximum)
             Received: \(statistics.packetsReceived)
             Sent: \(statistics.packetsSent)
             Connections: \(connectionCount)
             Outstanding: \(outstanding)
-            Zxid: \(lastZxid)
-            Mode: \(modeText)
+            Zxid: \(shownZxid)
+            Mode: \(mode)
             Node count: \(shownZnodeCount)
 
             """
+        guard ensemble != nil, peer.isLeading else { return text }
+        let sizes = statistics.roles.proposalSizes
+        return text
+            + "Proposal sizes last/min/max: \(sizes.last)/\(sizes.minimum)/\(sizes.maximum)\n"
     }
 
     // MARK: Connections
@@ -103,7 +120,7 @@ extension ZooKeeperServer {
         var lines = ""
         for case let connection? in connections {
             lines += briefLine(connection)
-            if connection.sessionSlot != nil {
+            if connection.session != .none {
                 let statistics = connection.statistics
                 lines += ",sid=\(connection.session),lop=\(statistics.lastOperation)"
                 lines += ",est=\(statistics.established),to=\(connection.timeoutMilliseconds)"
@@ -138,20 +155,49 @@ extension ZooKeeperServer {
         minSessionTimeout=\(configuration.minSessionTimeoutMilliseconds)
         maxSessionTimeout=\(configuration.maxSessionTimeoutMilliseconds)
         clientPortListenBacklog=\(configuration.clientPortListenBacklog)
-        serverId=0
+        serverId=\(ensemble == nil ? 0 : peer.id.rawValue)
 
-        """
+        """ + ensembleText
     }
 
-    private var dumpText: String {
+    private var ensembleText: String {
+        guard let settings = ensemble?.settings, let members = peer.configuration else { return "" }
+        let own = members.member(peer.id) ?? settings.own
+        let ports = { (port: (EnsembleConfiguration.Endpoint) -> UInt16) in
+            own.endpoints.map { "\(port($0))" }.joined(separator: "|")
+        }
+        return """
+            initLimit=\(settings.initLimit)
+            syncLimit=\(settings.syncLimit)
+            electionAlg=3
+            electionPort=\(ports(\.electionPort))
+            quorumPort=\(ports(\.quorumPort))
+            peerType=\(own.role == .participant ? 0 : 1)
+            membership:\u{20}
+            \(members.text)
+            """
+    }
+
+    /// Only who lets sessions expire knows when they do.
+    private var sessionText: String {
+        guard peer.isLeading else {
+            let sessions = database.sessions.sorted { $0.key < $1.key }
+            return "Global Sessions(\(sessions.count)):\n"
+                + sessions.map { "\($0)\t\($1)ms\n" }.joined()
+        }
         let expiries = proposer.tracker.expiries(now: Int64(now))
         let count = expiries.reduce(0) { $0 + $1.ids.count }
-        var text = "SessionTracker dump:\nSession Sets (\(expiries.count))/(\(count)):\n"
+        var text = "Session Sets (\(expiries.count))/(\(count)):\n"
         for (left, ids) in expiries {
             let date = Clock.javaDate(milliseconds: Clock.milliseconds + left)
             text += "\(ids.count) expire at \(date):\n"
             for id in ids { text += "\t\(id)\n" }
         }
+        return text
+    }
+
+    private var dumpText: String {
+        var text = "SessionTracker dump:\n\(sessionText)"
         let owners = database.tree.sessionsWithEphemerals
         text += "ephemeral nodes dump:\nSessions with Ephemerals (\(owners.count)):\n"
         for owner in owners {

@@ -55,6 +55,7 @@ extension ZooKeeperServer {
     ) {
         // Whatever the password: the session's other connection here is taken for dead.
         if let other = connectionsBySession[session] { other.close() }
+        statistics.connectionRevalidations += 1
         guard password == session.password else { return refuse(connection) }
         let timeout = connection.timeoutMilliseconds
         guard peer.isLeading else {

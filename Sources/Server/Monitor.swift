@@ -1,6 +1,6 @@
-import Ensemble
-import StorageFormat
 import ClientProtocol
+import Ensemble
+import QuorumProtocol
 import Vocabulary
 import Zab
 import Znodes
@@ -10,14 +10,11 @@ import Znodes
 /// Source: ZooKeeper, `MonitorCommand`, `ServerMetrics`, in the shape of its default metrics
 /// provider.
 extension ZooKeeperServer {
-    var monitorText: String {
+    func monitorText(_ mode: String) -> String {
         var lines = Lines()
         lines.add("version", ServerVersion.text)
-        lines.add("server_state", modeText)
-        if ensemble != nil, let leader = peer.leader {
-            lines.add("synced_followers", leader.syncedCount(areObservers: false))
-            lines.add("synced_observers", leader.syncedCount(areObservers: true))
-        }
+        lines.add("server_state", mode)
+        if ensemble != nil { addRole(&lines) }
         addServer(&lines)
         addSummaries(&lines)
         addCounters(&lines)
@@ -48,6 +45,26 @@ extension ZooKeeperServer {
         }
     }
 
+    private func addRole(_ lines: inout Lines) {
+        // Whoever serves clients is in that phase.
+        lines.add("peer_state", "\(peer.state) - broadcast")
+        lines.add("quorum_size", peer.configuration?.participants.count ?? 0)
+        if peer.state == .observing {
+            lines.add("observer_master_id", peer.currentVote.leader.rawValue)
+        }
+        guard let leader = peer.leader else { return }
+        let roles = statistics.roles
+        lines.add("learners", peer.links.count)
+        lines.add("synced_followers", leader.syncedCount(areObservers: false))
+        lines.add("synced_non_voting_followers", leader.syncedNonVoterCount)
+        lines.add("synced_observers", leader.syncedCount(areObservers: true))
+        lines.add("pending_syncs", peer.pendingSyncs)
+        lines.add("leader_uptime", now - roles.since.serving)
+        lines.add("last_proposal_size", roles.proposalSizes.last)
+        lines.add("max_proposal_size", roles.proposalSizes.maximum)
+        lines.add("min_proposal_size", roles.proposalSizes.minimum)
+    }
+
     private func addServer(_ lines: inout Lines) {
         let latency = statistics.latency
         let descriptors = Environment.fileDescriptors
@@ -58,12 +75,13 @@ extension ZooKeeperServer {
         lines.add("packets_sent", statistics.packetsSent)
         lines.add("num_alive_connections", connectionCount)
         lines.add("outstanding_requests", outstanding)
-        lines.add("uptime", Clock.milliseconds - startedAt)
+        let inRole = statistics.roles.since.role.map { Int64(bitPattern: now &- $0) }
+        lines.add("uptime", inRole ?? Clock.milliseconds - startedAt)
         lines.add("znode_count", shownZnodeCount)
         lines.add("watch_count", database.watches.count)
         lines.add("ephemerals_count", database.tree.ephemeralCount)
         lines.add("approximate_data_size", database.tree.dataBytes)
-        lines.add("global_sessions", proposer.tracker.count)
+        lines.add("global_sessions", database.sessions.count)
         lines.add("local_sessions", 0)
         lines.add("open_file_descriptor_count", descriptors.open)
         lines.add("max_file_descriptor_count", descriptors.maximum)
@@ -72,73 +90,81 @@ extension ZooKeeperServer {
         lines.add("auth_failed_count", statistics.authFailures)
         lines.add("non_mtls_remote_conn_count", 0)
         lines.add("non_mtls_local_conn_count", 0)
-        lines.add("last_client_response_size", statistics.responseBytes.last)
-        lines.add("max_client_response_size", statistics.responseBytes.maximum)
-        lines.add("min_client_response_size", statistics.responseBytes.minimum)
+        lines.add("last_client_response_size", statistics.responseSizes.last)
+        lines.add("max_client_response_size", statistics.responseSizes.maximum)
+        lines.add("min_client_response_size", statistics.responseSizes.minimum)
     }
 
     private func addSummaries(_ lines: inout Lines) {
+        let roles = statistics.roles
         lines.add("fsynctime", statistics.fsyncTime)
         lines.add("snapshottime", statistics.snapshotTime)
+        lines.add("startup_snap_load_time", statistics.startupSnapshotTime)
+        lines.add("startup_txns_load_time", statistics.startupLogTime)
+        lines.add("dbinittime", statistics.startupTime)
+        lines.add("sync_processor_batch_size", statistics.flushedBatchSize)
+        lines.add("sync_processor_queue_flush_time_ms", statistics.flushTime)
         lines.add("readlatency", statistics.readLatency)
         lines.add("updatelatency", statistics.updateLatency)
-        for (name, milliseconds) in [
-            ("startup_snap_load_time", statistics.startupSnapshotMilliseconds),
-            ("startup_txns_load_time", statistics.startupLogMilliseconds),
-            (
-                "dbinittime",
-                statistics.startupSnapshotMilliseconds + statistics.startupLogMilliseconds
-            ),
-        ] {
-            var summary = LatencySummary()
-            summary.record(milliseconds)
-            lines.add(name, summary)
-        }
+        lines.add("propagation_latency", roles.propagationLatency)
+        lines.add("quorum_ack_latency", roles.quorumAckLatency)
+        lines.add("proposal_latency", roles.proposalLatency)
+        lines.add("proposal_ack_creation_latency", roles.proposalAckCreationLatency)
+        lines.add("commit_propagation_latency", roles.commitPropagationLatency)
+        lines.add("election_time", roles.electionTime)
+        lines.add("unavailable_time", roles.unavailableTime)
+        lines.add("leader_unavailable_time", roles.leaderUnavailableTime)
+        lines.add("follower_sync_time", roles.followerSyncTime)
+        lines.add("observer_sync_time", roles.observerSyncTime)
+        lines.add("inflight_snap_count", roles.inflightSnapCount)
+        lines.add("inflight_diff_count", roles.inflightDiffCount)
         for (type, name) in [
             (WatchEventType.nodeCreated, "created"), (.nodeDeleted, "deleted"),
             (.nodeDataChanged, "changed"), (.nodeChildrenChanged, "children"),
         ] {
             lines.add("node_\(name)_watch_count", statistics.watchEvents[Int(type.rawValue)])
         }
-        lines.add("sync_processor_batch_size", statistics.flushedBatchSize)
-        for name in Self.summariesOfEnsembles { lines.add(name, LatencySummary()) }
-        for name in Self.percentilesOfEnsembles { lines.add(name, Percentiles()) }
+        for name in Self.otherSummaries { lines.add(name, LatencySummary()) }
+        for name in Self.otherPercentiles { lines.add(name, Percentiles()) }
     }
 
-    /// What a standalone server has nothing to say about; tools expect the names all the same.
-    private static let summariesOfEnsembles = [
-        "election_time", "unavailable_time", "leader_unavailable_time", "follower_sync_time",
-        "observer_sync_time", "inflight_snap_count", "inflight_diff_count",
-        "sync_processor_queue_size", "prep_processor_queue_size", "commit_commit_proc_req_queued",
-    ]
-    private static let percentilesOfEnsembles = [
-        "propagation_latency", "proposal_latency", "quorum_ack_latency",
-        "sync_processor_queue_flush_time_ms", "prep_processor_queue_time_ms",
-    ]
-    private static let countersOfEnsembles = [
-        "throttled_ops", "large_requests_rejected", "looking_count", "diff_count", "snap_count",
-        "connection_revalidate_count",
-        "stale_requests", "stale_requests_dropped", "stale_replies", "unsuccessful_handshake",
-        "tls_handshake_exceeded", "ensemble_auth_success", "ensemble_auth_fail",
-        "ensemble_auth_skip", "insecure_admin_count", "unrecoverable_error_count",
-        "cnxn_closed_without_zk_server_running", "snapshot_rate_limited_count",
-        "restore_error_count", "restore_rate_limited_count",
-    ]
-
     private func addCounters(_ lines: inout Lines) {
-        lines.add("proposal_count", statistics.commits)
-        lines.add("commit_count", statistics.commits)
-        lines.add("response_bytes", statistics.responseBytes.sum)
+        let roles = statistics.roles
+        lines.add("looking_count", roles.lookingCount)
+        lines.add("proposal_count", roles.proposalCount)
+        lines.add("commit_count", roles.commitCount)
+        lines.add("diff_count", roles.diffCount)
+        lines.add("snap_count", roles.snapCount)
+        lines.add("revalidate_count", roles.revalidateCount)
+        lines.add("learner_proposal_received_count", roles.proposalsReceived)
+        lines.add("learner_commit_received_count", roles.commitsReceived)
+        lines.add("response_bytes", statistics.responseBytes)
         lines.add("watch_bytes", statistics.watchBytes)
         lines.add("bytes_received_count", statistics.bytesReceived)
         lines.add("connection_request_count", statistics.connectionRequests)
         lines.add("connection_rejected", statistics.connectionsRejected)
         lines.add("connection_drop_count", statistics.connectionsDropped)
+        lines.add("connection_revalidate_count", statistics.connectionRevalidations)
         lines.add("sessionless_connections_expired", statistics.sessionlessExpired)
         lines.add("stale_sessions_expired", statistics.staleSessionsExpired)
         lines.add("request_throttle_wait_count", statistics.throttleWaits)
         lines.add("snapshot_error_count", statistics.snapshotErrors)
         lines.add("digest_mismatches_count", database.digestMismatches)
-        for name in Self.countersOfEnsembles { lines.add(name, 0) }
+        for name in Self.otherCounters { lines.add(name, 0) }
     }
+
+    // What cannot happen here, or has no counterpart; tools expect the names all the same.
+    private static let otherSummaries = [
+        "sync_processor_queue_size", "prep_processor_queue_size", "commit_commit_proc_req_queued",
+        "restore_time",
+    ]
+    private static let otherPercentiles = ["prep_processor_queue_time_ms"]
+    private static let otherCounters = [
+        "throttled_ops", "large_requests_rejected", "stale_requests", "stale_requests_dropped",
+        "stale_replies", "unsuccessful_handshake", "tls_handshake_exceeded",
+        "ensemble_auth_success", "ensemble_auth_fail", "ensemble_auth_skip",
+        "insecure_admin_count", "unrecoverable_error_count",
+        "cnxn_closed_without_zk_server_running", "quit_leading_due_to_disloyal_voter",
+        "snapshot_rate_limited_count", "restore_error_count", "restore_rate_limited_count",
+    ]
 }

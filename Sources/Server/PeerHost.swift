@@ -18,6 +18,9 @@ extension ZooKeeperServer: QuorumPeerHost {
 
     package func append(_ batch: LogBatch) {
         txnLog.append(batch)
+        if ensemble != nil, let serving = peer.serving {
+            statistics.roles.logged(batch, as: serving, wallClock: wallClock)
+        }
         if snapshots.countLogged(records: batch.recordCount, bytes: batch.buffer.count) {
             txnLog.roll()
         }
@@ -46,6 +49,7 @@ extension ZooKeeperServer: QuorumPeerHost {
 
     package func truncateLog(to zxid: Zxid) {
         settleLog()
+        snapshots.settle()
         do throws(StorageError) {
             _ = try directories.truncate(after: zxid, limits: juteLimits)
         } catch {
@@ -145,6 +149,8 @@ extension ZooKeeperServer: QuorumPeerHost {
                 "leader": "\(leader.rawValue)", "as": "\(state)", "zxid": "\(lastZxid)",
                 "round": "\(peer.round)",
             ])
+        statistics.beginRole()
+        statistics.roles.elected(as: state, now: now)
         if state == .leading { ensemble?.listenForLearners() }
     }
 
@@ -152,6 +158,7 @@ extension ZooKeeperServer: QuorumPeerHost {
         expiryDue = loop.nowMilliseconds + expiryMilliseconds
         snapshots.isServing = true
         guard ensemble != nil else { return }
+        statistics.roles.servingBegan(as: state, now: now)
         logger.info(
             "serving",
             metadata: [
@@ -162,6 +169,7 @@ extension ZooKeeperServer: QuorumPeerHost {
 
     package func roleEnded(_ reason: Peer.Departure) {
         logger.warning("role ended", metadata: ["reason": "\(reason)"])
+        statistics.roles.lookingBegan(now: now)
         snapshots.isServing = false
         ensemble?.endRole()
         for case let connection? in connections where connection.phase != .closing {
@@ -172,6 +180,38 @@ extension ZooKeeperServer: QuorumPeerHost {
         revalidating.removeAll()
         syncing.removeAll()
         touched.removeAll()
+    }
+
+    package func seen(_ configuration: EnsembleConfiguration) {
+        ensemble?.know()
+        guard let files = configurationFiles else { return }
+        report(files.save(seen: configuration))
+    }
+
+    package func activated(_ configuration: EnsembleConfiguration) {
+        logger.info("configuration active", metadata: ["version": "\(configuration.version)"])
+        ensemble?.know()
+        ensemble?.moved(to: configuration.member(peer.id))
+        moveClientPort(to: configuration.member(peer.id)?.clientAddress)
+        guard let files = configurationFiles else { return }
+        report(files.save(active: configuration, own: configuration.member(peer.id)))
+    }
+
+    /// The ensemble goes on; this server would start with the older list of servers.
+    private func report(_ failure: String?) {
+        guard let failure else { return }
+        logger.error("configuration not written", metadata: ["reason": "\(failure)"])
+    }
+
+    package func reached(_ milestone: Milestone) {
+        switch milestone {
+        case .syncBegan: statistics.roles.syncBegan(now: now)
+        case .learnerSyncBegan(let way), .learnerSyncEnded(let way):
+            statistics.roles.learnerSync(
+                way, began: milestone == .learnerSyncBegan(way),
+                inFlight: peer.links.count { $0.sync == way })
+        case .revalidationAsked: statistics.roles.revalidateCount += 1
+        }
     }
 
     package func disconnected(_ link: QuorumLink, because reason: Leader.Disconnection) {

@@ -50,7 +50,8 @@ extension QuorumPeer.Settings {
             alwaysSendsSnapshots: quorum.forceSnapshotSync, observerLogs: quorum.syncEnabled,
             packetLimits: JuteLimits(
                 fieldBytesMax: configuration.juteMaxBufferBytes
-                    + configuration.juteMaxBufferExtraBytes))
+                    + configuration.juteMaxBufferExtraBytes),
+            standaloneEnabled: quorum.standaloneEnabled)
     }
 }
 

@@ -150,6 +150,11 @@ final class SnapshotKeeper {
     /// Takes note of a job's end, if one has ended, and begins the next.
     func jobEnded() -> Outcome? {
         guard let completion = thread.takeCompletion() else { return nil }
+        defer { considerSnapshot() }
+        return note(completion)
+    }
+
+    private func note(_ completion: SnapshotThread.Completion) -> Outcome? {
         var outcome: Outcome?
         switch completion {
         case .written(let report, let source):
@@ -174,7 +179,6 @@ final class SnapshotKeeper {
             logger.error("purge failed", metadata: ["reason": "\(error)"])
         }
         isWritingForLeader = false
-        considerSnapshot()
         return outcome
     }
 
@@ -184,7 +188,7 @@ final class SnapshotKeeper {
         isWantedByLeader = false
         isWritingForLeader = false
         thread.close()
-        _ = jobEnded()
+        if let completion = thread.takeCompletion() { _ = note(completion) }
     }
 
     private func thaw(_ source: any SnapshotSource) {

@@ -51,17 +51,15 @@ struct LatencySummary {
     var mean: Double { count == 0 ? 0 : Double(sum) / Double(count) }
 }
 
-/// The sizes of replies; -1 before the first.
-struct ResponseBytes {
+/// The sizes of replies or proposals; -1 before the first.
+struct ByteSizes {
     private(set) var last = -1
     private(set) var minimum = -1
     private(set) var maximum = -1
-    private(set) var sum = 0
 
     @inline(__always)
     mutating func record(_ bytes: Int) {
         last = bytes
-        sum &+= bytes
         if bytes > maximum { maximum = bytes }
         if bytes < minimum || minimum < 0 { minimum = bytes }
     }
@@ -104,44 +102,65 @@ struct Percentiles {
 
 /// What the server did since its start or since `srst`.
 struct ServerStatistics {
+    // Since the server has its role, at most
     var packetsReceived: Int64 = 0
     var packetsSent: Int64 = 0
-    var bytesReceived = 0
     var latency = LatencySummary()
+    var responseSizes = ByteSizes()
+    var authFailures: Int64 = 0
+
+    var bytesReceived = 0
     var readLatency = Percentiles()
     var updateLatency = Percentiles()
     var fsyncTime = LatencySummary()
+    var flushTime = Percentiles()
     var snapshotTime = LatencySummary()
     var connectionRequests: Int64 = 0
     var connectionsRejected: Int64 = 0
     var connectionsDropped: Int64 = 0
+    var connectionRevalidations: Int64 = 0
     var sessionlessExpired: Int64 = 0
     var staleSessionsExpired: Int64 = 0
-    var authFailures: Int64 = 0
     var snapshotErrors: Int64 = 0
     var throttleWaits: Int64 = 0
-    var commits: Int64 = 0
     /// Events per change, by the number of their type.
     var watchEvents = [LatencySummary](repeating: LatencySummary(), count: 5)
     var watchBytes = 0
+    var responseBytes = 0
     var flushedBatchSize = LatencySummary()
-    var startupSnapshotMilliseconds: Int64 = 0
-    var startupLogMilliseconds: Int64 = 0
-    var responseBytes = ResponseBytes()
+    var startupSnapshotTime = LatencySummary()
+    var startupLogTime = LatencySummary()
+    var startupTime = LatencySummary()
+    var roles = RoleStatistics()
 
     @inline(__always)
     mutating func answered(latency milliseconds: Int64, bytes: Int) {
         packetsSent &+= 1
         latency.record(milliseconds)
-        responseBytes.record(bytes)
+        responseSizes.record(bytes)
+        responseBytes &+= bytes
     }
 
-    mutating func reset() {
+    mutating func recovered(snapshotMicroseconds: Int64, logMicroseconds: Int64) {
+        startupSnapshotTime.record(snapshotMicroseconds / 1000)
+        startupLogTime.record(logMicroseconds / 1000)
+        startupTime.record((snapshotMicroseconds + logMicroseconds) / 1000)
+    }
+
+    /// A server that gets another role shows clients a new beginning, as Apache's does.
+    mutating func beginRole() {
         packetsReceived = 0
         packetsSent = 0
         latency = LatencySummary()
-        readLatency = Percentiles()
-        updateLatency = Percentiles()
-        responseBytes = ResponseBytes()
+        responseSizes = ByteSizes()
+        authFailures = 0
+    }
+
+    mutating func reset() {
+        var fresh = ServerStatistics()
+        fresh.authFailures = authFailures
+        swap(&fresh.roles, &roles)
+        fresh.roles.reset()
+        self = fresh
     }
 }

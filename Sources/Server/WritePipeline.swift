@@ -164,6 +164,9 @@ extension ZooKeeperServer {
             case .flushed(let batch, let duration):
                 if let duration { recordFlush(microseconds: duration) }
                 statistics.flushedBatchSize.record(Int64(batch.recordCount))
+                if ensemble != nil, let serving = peer.serving {
+                    statistics.roles.flushed(batch, as: serving, wallClock: wallClock)
+                }
                 peer.flushed(upTo: batch.lastZxid)
             case .failed(let error):
                 fail(error)
@@ -175,6 +178,7 @@ extension ZooKeeperServer {
 
     private func recordFlush(microseconds: Int64) {
         statistics.fsyncTime.record(microseconds / 1000)
+        statistics.flushTime.record(microseconds / 1000)
         let threshold = configuration.fsyncWarningThresholdMilliseconds
         if microseconds / 1000 > Int64(threshold) {
             logger.warning(
@@ -188,7 +192,10 @@ extension ZooKeeperServer {
     package func applied(_ applied: Database.Applied, reply body: UnsafeRawBufferPointer) {
         let header = applied.header
         let waiting = takeWaiting(for: header)
-        statistics.commits += 1
+        if let serving = peer.serving {
+            statistics.roles.applied(
+                header, as: ensemble == nil ? nil : serving, wallClock: wallClock)
+        }
         if header.type == .closeSession { sessionEnded(header.session, waiting) }
         switch waiting {
         case .nobody: break

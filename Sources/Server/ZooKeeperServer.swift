@@ -6,6 +6,7 @@ import EventLoop
 internal import Glibc
 import Jute
 package import Logging
+import QuorumProtocol
 import Storage
 import SystemPackage
 import Transactions
@@ -32,6 +33,8 @@ package final class ZooKeeperServer: TurnDelegate {
     var sessionIDs: SessionIDs
     var proposer: Proposer { @inline(__always) get { peer.proposer } }
 
+    /// Nil: no reconfiguration is allowed.
+    let configurationFiles: ConfigurationFiles?
     /// Nil: a standalone server.
     let ensemble: EnsembleDevices?
 
@@ -47,6 +50,8 @@ package final class ZooKeeperServer: TurnDelegate {
 
     // Clients
     private var listener: Listener?
+    /// As the active configuration of an ensemble says it.
+    private var clientAddress: ServerAddress?
     var connections: [ClientConnection?] = []
     var freeWatchers: [WatcherID] = []
     var connectionCount = 0
@@ -112,8 +117,15 @@ package final class ZooKeeperServer: TurnDelegate {
     }
 
     /// Opens the data, or says why it cannot be opened. Nobody is served before `run`.
-    package init(_ configuration: ServerConfiguration, logger: Logger) throws(StartError) {
+    ///
+    /// `configFile`: where the configuration was read; a reconfiguration changes it.
+    package init(
+        _ configuration: ServerConfiguration, configFile: String? = nil, logger: Logger
+    ) throws(StartError) {
         startedAt = Clock.milliseconds
+        configurationFiles =
+            configuration.reconfigEnabled
+            ? configFile.map { ConfigurationFiles(configFile: $0) } : nil
         // A file over the limit is an error of its write, not the end of the process by a signal.
         signal(SIGXFSZ, SIG_IGN)
         self.configuration = configuration
@@ -158,6 +170,7 @@ package final class ZooKeeperServer: TurnDelegate {
         }
         database.skipsACLs = configuration.skipACL
         sessionIDs = SessionIDs(server: peer.id, time: startedAt)
+        clientAddress = configuration.ensemble?.own.clientAddress
         connectionTokens = TokenBucket(
             capacity: configuration.connectionThrottleTokens,
             fillMilliseconds: configuration.connectionThrottleFillTimeMilliseconds,
@@ -201,8 +214,9 @@ package final class ZooKeeperServer: TurnDelegate {
     }
 
     private func finishRecovery(_ report: RecoveryReport) throws(StartError) {
-        statistics.startupSnapshotMilliseconds = report.snapshotMicroseconds / 1000
-        statistics.startupLogMilliseconds = report.logMicroseconds / 1000
+        statistics.recovered(
+            snapshotMicroseconds: report.snapshotMicroseconds,
+            logMicroseconds: report.logMicroseconds)
         for rejected in report.rejectedSnapshots {
             logger.warning("snapshot skipped", metadata: ["reason": "\(rejected)"])
         }
@@ -261,22 +275,46 @@ package final class ZooKeeperServer: TurnDelegate {
             throw .loop(error)
         }
         startTimers()
+        if ensemble != nil { statistics.roles.lookingBegan(now: now) }
         peer.start()
         loop.run()
         return exitCode ?? .ok
     }
 
+    private func newListener(host: String?, port: UInt16) throws(UVError) -> Listener {
+        let listener = try Listener(
+            loop: loop, host: host, port: port,
+            backlog: configuration.clientPortListenBacklog < 0
+                ? 4096 : Int32(configuration.clientPortListenBacklog)
+        ) { [unowned self] in accept($0) }
+        listener.onError = { [unowned self] in
+            logger.warning("accepting failed", metadata: ["reason": "\($0)"])
+        }
+        return listener
+    }
+
+    /// A reconfiguration has given this server another place for its clients; those that are
+    /// connected stay.
+    func moveClientPort(to address: ServerAddress?) {
+        guard let address, address != clientAddress else { return }
+        do throws(UVError) {
+            let moved = try newListener(
+                host: address.isWildcard ? nil : address.host, port: address.port)
+            listener?.close()
+            listener = moved
+            clientAddress = address
+            logger.info("listening", metadata: ["address": "\(address)"])
+        } catch {
+            logger.error(
+                "cannot move the client port",
+                metadata: ["address": "\(address)", "reason": "\(error)"])
+        }
+    }
+
     private func listen() throws(StartError) {
         guard let port = configuration.clientPort else { throw .noClientPort }
         do throws(UVError) {
-            let listener = try Listener(
-                loop: loop, host: configuration.clientPortAddress, port: port,
-                backlog: configuration.clientPortListenBacklog < 0
-                    ? 4096 : Int32(configuration.clientPortListenBacklog)
-            ) { [unowned self] in accept($0) }
-            listener.onError = { [unowned self] in
-                logger.warning("accepting failed", metadata: ["reason": "\($0)"])
-            }
+            let listener = try newListener(host: configuration.clientPortAddress, port: port)
             self.listener = listener
             logger.info(
                 "listening",

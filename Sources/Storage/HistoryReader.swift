@@ -59,6 +59,7 @@ struct HistoryReader: Sendable {
     /// Makes sure that there are few enough bytes to read.
     ///
     /// - Parameter sizeLimitFactor: `snapshotSizeFactor`; 0 is no limit.
+    /// - Throws: that there are more, or what the disk refuses.
     func checkSize(sizeLimitFactor: Double) throws(StorageError) {
         guard sizeLimitFactor > 0 else { return }
         var bytes = 0

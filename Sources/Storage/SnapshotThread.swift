@@ -16,7 +16,7 @@ package struct SnapshotOptions: Sendable {
     package var serializeLastProcessedZxid: Bool
     /// `digest.enabled`
     package var digestEnabled: Bool
-    /// Whether other threads go first: the least priority, and pauses that leave them the processor.
+    /// Whether other threads go first: the least priority, and pauses between the pieces.
     package var lowPriority: Bool
     package var calls: DiskCalls
 
@@ -213,9 +213,9 @@ private struct SnapshotWriter: ~Copyable {
 
     /// Appends a piece, after a pause if others go first.
     ///
-    /// The least priority is not enough for that: a processor looks for threads that wait at
-    /// others when it runs out of work, and one that runs this thread never does. The loop, put
-    /// aside for another thread on its processor, would wait for the scheduler's next tick.
+    /// The least priority is not enough for that: Linux moves a waiting thread at once only to a
+    /// processor that runs out of work, and one that runs this thread does not. Without the pauses
+    /// the slowest gets beside a snapshot took longer.
     mutating func append(_ bytes: UnsafeRawBufferPointer) throws(StorageError) {
         if options.lowPriority && position > 0 { usleep(Self.pauseMicroseconds) }
         try file.write(bytes, at: position, calls: options.calls)

@@ -1,5 +1,6 @@
 package import Jute
 package import StorageFormat
+import Synchronization
 package import Vocabulary
 
 /// Brings what one learner lacks from the disk or from a frozen view of the tree, piece by piece, on
@@ -111,11 +112,8 @@ package final class SyncTransfer {
         let outbox = Outbox(wake: wake)
         self.outbox = outbox
         thread = Thread(name: "zk-sync") {
-            Thread.setCurrentIsIdle(true)
-            let last = job(outbox)
-            // Whoever takes the last event joins this thread: it must not wait for idle time.
-            Thread.setCurrentIsIdle(false)
-            outbox.putLast(last)
+            // Not with the least priority: on a busy machine no learner would ever catch up.
+            outbox.putLast(job(outbox))
         }
     }
 
@@ -151,21 +149,24 @@ extension HistoryReader {
 private final class Outbox: @unchecked Sendable {
     private let wake: @Sendable () -> Void
     private let monitor = Monitor()
-    // Under the monitor.
+    // Under the monitor; only `hasCancelled` is read without it.
     private var events: [SyncTransfer.Event] = []
-    private var hasCancelled = false
+    private let hasCancelled = Atomic(false)
 
     init(wake: @escaping @Sendable () -> Void) { self.wake = wake }
 
-    var isCancelled: Bool { monitor.locked { hasCancelled } }
+    var isCancelled: Bool { hasCancelled.load(ordering: .relaxed) }
 
     /// Waits for room.
     ///
     /// - Returns: false if the transfer is cancelled: then the event is dropped.
     func put(_ event: SyncTransfer.Event) -> Bool {
+        // The loop must not wait at the monitor for a thread that waits for idle time.
+        Thread.setCurrentIsIdle(false)
+        defer { Thread.setCurrentIsIdle(true) }
         let (isTaken, mustWake) = monitor.locked {
-            while events.count >= SyncTransfer.waitingMax && !hasCancelled { monitor.wait() }
-            guard !hasCancelled else { return (false, false) }
+            while events.count >= SyncTransfer.waitingMax && !isCancelled { monitor.wait() }
+            guard !isCancelled else { return (false, false) }
             events.append(event)
             return (true, events.count == 1)
         }
@@ -192,7 +193,7 @@ private final class Outbox: @unchecked Sendable {
 
     func cancel() {
         monitor.locked {
-            hasCancelled = true
+            hasCancelled.store(true, ordering: .relaxed)
             events.removeAll { !$0.isLast }
             monitor.signal()
         }

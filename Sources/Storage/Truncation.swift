@@ -112,14 +112,19 @@ private struct Truncation {
     /// that are beyond it all the same: fuzzy ones.
     ///
     /// Damaged ones stay: recovery passes over them now and afterwards.
-    private mutating func sortEarlier(_ files: [SnapshotFile]) throws(StorageError) -> SnapshotFile? {
+    private mutating func sortEarlier(_ files: [SnapshotFile]) throws(StorageError) -> SnapshotFile?
+    {
         var base: SnapshotFile?
         for file in files {
             // Nobody depends on older ones, so there is no need to read them whole.
             let reach = base == nil ? try reach(of: file) : try file.claimedReach()
             guard let reach else { continue }
             if reach > zxid {
-                if shield == nil { aboveShield.append(file.path) } else { behindShield.append(file.path) }
+                if shield == nil {
+                    aboveShield.append(file.path)
+                } else {
+                    behindShield.append(file.path)
+                }
             } else if base == nil {
                 base = file
             }

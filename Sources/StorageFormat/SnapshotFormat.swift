@@ -78,8 +78,9 @@ public struct SnapshotSections: Equatable, Sendable {
     public init(tail: [UInt8]) {
         var end = tail.count
         func seal(endsAt end: Int) -> Bool {
-            end >= 0 && tail[..<end].suffix(SnapshotFormat.lastBytes.count)
-                .elementsEqual(SnapshotFormat.lastBytes)
+            end >= 0
+                && tail[..<end].suffix(SnapshotFormat.lastBytes.count)
+                    .elementsEqual(SnapshotFormat.lastBytes)
         }
         func bigEndian(_ range: Range<Int>) -> UInt64 {
             tail[range].reduce(0) { $0 << 8 | UInt64($1) }

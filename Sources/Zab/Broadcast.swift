@@ -75,8 +75,7 @@ package struct Broadcast: Reducer {
             lastCommitted = held
             effects.append(.commit(upTo: held))
         }
-        guard let next = reconfiguration, lastCommitted == limit,
-            holds(next.zxid, quorum), holds(next.zxid, next.quorum)
+        guard let next = reconfiguration, holds(next.zxid, quorum), holds(next.zxid, next.quorum)
         else { return }
         lastCommitted = next.zxid
         quorum = next.quorum

@@ -77,6 +77,10 @@ package struct Leader: Reducer {
         case proposed(upTo: Zxid)
         /// The last of the proposals is a reconfiguration.
         case reconfigProposed(Reconfiguration)
+        /// The active configuration has this version.
+        case configurationActivated(Zxid)
+        /// By the active configuration another server is to lead.
+        case replaced
         /// They are on our own disk.
         case flushed(upTo: Zxid)
         /// A client wants to be in step with the leader: with everything up to `after`, of which the
@@ -133,6 +137,8 @@ package struct Leader: Reducer {
     package enum Resignation: Equatable, Sendable {
         /// `initLimit` is over.
         case noQuorumInTime(Phase.Name)
+        /// By the active configuration another server leads.
+        case replaced
         /// Too few voters are alive.
         case quorumLost
         /// The counter of this epoch's zxids is nearly used up: another epoch must begin.
@@ -176,6 +182,7 @@ package struct Leader: Reducer {
     private let timing: LinkTiming
     private let history: Election.History
     private let confirmsSyncs: Bool
+    private var isStandalone = false
     private var electorate: Election.Electorate
     private var configVersion: Zxid
     private let acceptedEpoch: Int64
@@ -226,8 +233,6 @@ package struct Leader: Reducer {
         isStandalone = true
     }
 
-    private var isStandalone = false
-
     package var lastProposed: Zxid { broadcast.lastProposed }
     package var lastCommitted: Zxid { broadcast.lastCommitted }
     package var isServing: Bool { stage == .serving }
@@ -241,6 +246,11 @@ package struct Leader: Reducer {
     /// Learners that were told UPTODATE.
     package func syncedCount(areObservers: Bool) -> Int {
         links.count { $0.isUpToDate && $0.isObserver == areObservers }
+    }
+
+    /// Followers among them that are no voters of the configurations that count.
+    package var syncedNonVoterCount: Int {
+        links.count { $0.isUpToDate && !$0.isObserver && !$0.isCounted }
     }
 
     package mutating func step(_ event: Event, into effects: inout [Effect]) {
@@ -290,9 +300,9 @@ package struct Leader: Reducer {
                 in: Election.Electorate(
                     active: electorate.active, lastSeen: reconfiguration.quorum))
             deliver(.reconfigProposed(reconfiguration.quorum), into: &effects)
+        case .configurationActivated(let version): configVersion = version
+        case .replaced: resign(.replaced, into: &effects)
         case .flushed(let zxid):
-            // Of what an earlier role has left, or of the history below the epoch's first zxid.
-            guard stage == .serving, zxid > broadcast.lastCommitted else { break }
             deliver(.acknowledged(upTo: zxid, by: id), into: &effects)
         case .syncRequested(let zxid):
             requestSync(after: zxid, into: &effects)
@@ -469,6 +479,8 @@ package struct Leader: Reducer {
             electorate.isQuorum(where: { synced.contains($0) })
         else { return }
         stage = .serving
+        // What was seen last is completed with the epoch: its quorum has our history.
+        if let next = electorate.lastSeen { count(in: Election.Electorate(active: next)) }
         broadcast = Broadcast(
             quorum: electorate.active, lastZxid: Zxid(epoch: epoch, counter: 0))
         effects.append(.disarm(.step))

@@ -59,6 +59,8 @@ package struct Learner: Reducer {
         /// Any other packet came.
         case heard
         case flushed(upTo: Zxid)
+        /// A configuration is active in which another server leads, or this one is something else.
+        case roleChanged
         case timerExpired(Timer)
     }
 
@@ -105,6 +107,8 @@ package struct Learner: Reducer {
         case outOfPlace(Stage)
         /// A proposal does not follow the last one.
         case gap(after: Zxid, Zxid)
+        /// By the active configuration the role is another one.
+        case reconfigured
         /// A commit that is not the oldest proposal's.
         case unexpectedCommit(Zxid)
     }
@@ -188,6 +192,7 @@ package struct Learner: Reducer {
             if stage == .connecting { effects.append(.connect(leader)) }
         case .timerExpired(.halfTick):
             passHalfTick(into: &effects)
+        case .roleChanged: leave(.reconfigured, into: &effects)
         case .flushed(let zxid):
             flushed = max(flushed, zxid)
             acknowledgeFlushed(into: &effects)
@@ -197,11 +202,9 @@ package struct Learner: Reducer {
             agree(currentEpoch: history.currentEpoch, into: &effects)
         case .truncated, .snapshotReceived:
             precondition(stage == .restoring, "restored when it was asked for")
-            silence = 0
             stage = .syncing
         case .historyPersisted:
             precondition(stage == .persisting, "persisted when it was asked for")
-            silence = 0
             stage = .savingCurrentEpoch
             if case .snap = mode { effects.append(.startLogging) }
             effects.append(.saveCurrentEpoch(epoch))
@@ -262,7 +265,7 @@ package struct Learner: Reducer {
             leave(.outOfPlace(stage), into: &effects)
         case (_, .started), (_, .connected), (_, .disconnected), (_, .acceptedEpochSaved),
             (_, .truncated), (_, .snapshotReceived), (_, .historyPersisted),
-            (_, .currentEpochSaved), (_, .flushed), (_, .timerExpired):
+            (_, .currentEpochSaved), (_, .flushed), (_, .roleChanged), (_, .timerExpired):
             preconditionFailure("the leader sends no such thing")
         }
     }

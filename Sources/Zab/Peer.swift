@@ -164,6 +164,7 @@ package struct Peer: Reducer {
         case .electorateChanged(let electorate, let version):
             self.electorate = electorate
             configVersion = version
+            stepLeader(.configurationActivated(version), into: &effects)
             stepElection(.electorateChanged(electorate), into: &effects)
         case .leader(let event):
             stepLeader(event, into: &effects)

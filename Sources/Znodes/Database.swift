@@ -184,8 +184,10 @@ public final class Database {
                 }
                 return setData(path, nil, txn.version, header)
             }
-            if error == .ok, let body { appendStat(of: txn.path, to: body) }
-            return error
+            guard error == .ok, let body else { return error }
+            if type == .reconfig, let data = txn.data { body.pointee.appendField(data) }
+            appendStat(of: txn.path, to: body)
+            return .ok
         case .setACL:
             let txn = try SetACLTxn(reading: &reader)
             guard let handle = tree.find(txn.path) else { return .noNode }

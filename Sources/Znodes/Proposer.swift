@@ -49,6 +49,24 @@ public final class Proposer {
         }
     }
 
+    /// What a client wants the ensemble to be.
+    public struct ReconfigRequest: Equatable, Sendable {
+        /// Servers to add or replace, as `server.N=...` between commas.
+        public var joining: String?
+        /// Ids of servers to remove, between commas.
+        public var leaving: String?
+        /// All servers; then nothing else counts.
+        public var newMembers: String?
+        /// The configuration that is to be changed; -1: whichever is active.
+        public var expectedVersion: Zxid
+    }
+
+    /// What becomes of a `ReconfigRequest`.
+    public enum NextConfiguration: Equatable, Sendable {
+        case text(String)
+        case refused(ErrorCode)
+    }
+
     let database: Database
     let options: Options
     public var tracker: SessionTracker
@@ -56,6 +74,9 @@ public final class Proposer {
     var pending = PendingChanges()
     /// The digest of the tree once every proposed transaction is applied.
     var digest: UInt64
+    /// Makes the text of the next configuration, whose version is the zxid; nil: there is no ensemble
+    /// to change.
+    public var reconfigure: ((ReconfigRequest, Zxid) -> NextConfiguration)?
     /// The last change that went beyond a soft quota; whoever logs it sets it back to nil.
     public var softQuotaExceeded: String?
     /// Access control lists of outstanding transactions, kept alive until they are applied.

@@ -34,13 +34,37 @@ extension Proposer {
             let request = try PathVersionRequest(reading: &reader)
             return prepareCheck(request, origin, &buffer)
         case .reconfig:
-            for _ in 0..<3 { _ = try reader.readOptionalBytes() }
-            _ = try reader.readLong()
-            guard options.reconfigEnabled else { return .reconfigDisabled }
-            let session = checkSession(origin)
-            return session == .ok ? .unimplemented : session
+            let request = ReconfigRequest(
+                joining: try reader.readOptionalString(), leaving: try reader.readOptionalString(),
+                newMembers: try reader.readOptionalString(),
+                expectedVersion: Zxid(rawValue: try reader.readLong()))
+            return prepareReconfig(request, origin, zxid, &buffer)
         default:
             preconditionFailure("only writes are proposed")
+        }
+    }
+
+    // MARK: reconfig
+
+    private func prepareReconfig(
+        _ request: ReconfigRequest, _ origin: Origin, _ zxid: Zxid, _ buffer: inout ByteBuffer
+    ) -> ErrorCode {
+        guard options.reconfigEnabled else { return .reconfigDisabled }
+        let session = checkSession(origin)
+        guard session == .ok else { return session }
+        // A standalone server has no ensemble to change.
+        guard let reconfigure else { return .unimplemented }
+        switch reconfigure(request, zxid) {
+        case .refused(let error): return error
+        case .text(let text):
+            return Array(Paths.config.utf8).withUnsafeBytes { path in
+                guard let config = view(path) else { return .noNode }
+                guard permits(.write, on: config, to: origin.identities) else { return .noAuth }
+                buffer.appendField(path)
+                buffer.appendField(text)
+                buffer.append(Int32(-1))
+                return .ok
+            }
         }
     }
 

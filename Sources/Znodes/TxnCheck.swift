@@ -39,3 +39,15 @@ extension Database {
         }
     }
 }
+
+extension Database {
+    /// The text of the configuration that the transaction brings, if it is a reconfiguration.
+    public static func configurationText(in txn: Span<UInt8>) -> String? {
+        var reader = JuteReader(txn, limits: .frame)
+        guard let header = try? TxnHeader(reading: &reader), header.type == .reconfig,
+            let record = try? SetDataTxn(reading: &reader)
+        else { return nil }
+        guard let data = record.data else { return nil }
+        return String(lenientUTF8: data)
+    }
+}

@@ -6,7 +6,7 @@ import Server
 /// Reads the configuration and serves until the end; every reason not to is one log line.
 func serve(configFile: String) -> ExitCode {
     let logger = Logger(label: "zkServer") { _ in LineLogHandler() }
-    guard let text = read(configFile) else {
+    guard let text = TextFile.read(configFile) else {
         logger.critical(
             "cannot read the configuration",
             metadata: ["file": "\(configFile)", "reason": "\(String(cString: strerror(errno)))"])
@@ -28,7 +28,8 @@ func serve(configFile: String) -> ExitCode {
         logger.log(level: notice.kind == .notApplicable ? .info : .warning, "\(notice)")
     }
     do throws(StartError) {
-        return try ZooKeeperServer(draft.configuration, logger: logger).run()
+        return try ZooKeeperServer(
+            draft.configuration, configFile: configFile, logger: logger).run()
     } catch {
         logger.critical("cannot start", metadata: ["reason": "\(error)"])
         return error.exitCode
@@ -40,17 +41,6 @@ private func complete(
     _ text: String, file: String, _ overrides: [ConfigurationOverride]
 ) throws(ConfigurationError) -> ConfigurationDraft {
     var draft = try ConfigurationDraft(text, file: file, overrides: overrides)
-    while let path = draft.wantedFile { try draft.adopt(read(path)) }
+    while let path = draft.wantedFile { try draft.adopt(TextFile.read(path)) }
     return draft
-}
-
-private func read(_ path: String) -> String? {
-    guard let file = fopen(path, "r") else { return nil }
-    defer { fclose(file) }
-    var bytes: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 65536)
-    while case let count = fread(&chunk, 1, chunk.count, file), count > 0 {
-        bytes += chunk[..<count]
-    }
-    return ferror(file) == 0 ? String(decoding: bytes, as: UTF8.self) : nil
 }

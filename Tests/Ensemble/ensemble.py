@@ -18,6 +18,7 @@ import itertools
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -217,9 +218,18 @@ class Member(Server):
         assert not died, died
 
     def pause(self):
-        """SIGSTOP: its connections stay, and nothing comes through them."""
+        """SIGSTOP: its connections stay, and nothing comes through them once this returns."""
         self.process.send_signal(signal.SIGSTOP)
+        # On a busy machine some threads run on until the one that took the signal is scheduled.
+        wait_until(lambda: self._thread_states() == {"T"}, what=f"the stop of {self!r}", every=0.001)
         self.paused = True
+
+    def _thread_states(self):
+        states = set()
+        for thread in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            # The state is behind the name, which is in parentheses.
+            states.add(pathlib.Path(thread, "stat").read_text(encoding="ascii").rpartition(")")[2][1])
+        return states
 
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
@@ -433,8 +443,14 @@ class Ensemble:
         return {member: member.role() for member in self.members}
 
     def logs(self, lines=60):
-        return "\n".join(f"--- {member!r} in {member.work_dir}\n{member.log_tail(lines)}"
-                         for member in self.members)
+        """The ends of all logs, and before each what a crash said, however far back."""
+        parts = []
+        for member in self.members:
+            crash = re.search(r"^.*(Fatal error|Program crashed).*(\n.*){0,25}", member.log_text(),
+                              re.MULTILINE)
+            parts.append(f"--- {member!r} in {member.work_dir}\n"
+                         + (f"{crash.group()}\n...\n" if crash else "") + member.log_tail(lines))
+        return "\n".join(parts)
 
     # Waiting
 

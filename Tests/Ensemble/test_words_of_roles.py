@@ -151,12 +151,81 @@ def test_dump_of_the_leader(scene):
         assert f"\t{hex(session.session_id)}\n" in answer
 
 
+@pytest.mark.parametrize("server_id", [1, 3, 4], ids=["follower", "leader", "observer"])
+def test_cons(scene, server_id):
+    """Wherever a client is connected, its session is told."""
+    session = scene.sessions[server_id - 1].session_id
+    line = next(line for line in scene.ensemble[server_id].four_letter("cons").splitlines()
+                if f"sid={hex(session)}," in line)
+    assert re.search(r",lop=\w+,est=\d+,to=20000,lcxid=0x[0-9a-f]+,lzxid=0x[0-9a-f]+,", line), line
+
+
 def test_watches_are_of_their_server(scene):
     assert scene.ensemble[1].four_letter("wchs").startswith(
         "1 connections watching 1 paths\nTotal watches:1\n")
     for server_id in (2, 3, 4):
         assert scene.ensemble[server_id].four_letter("wchs").startswith(
             "0 connections watching 0 paths\nTotal watches:0\n")
+
+
+def test_times_of_roles(scene):
+    """How long it took to find them, and how long that left clients without service."""
+    numbers = {server_id: scene.ensemble[server_id].mntr() for server_id in (1, 3, 4)}
+
+    def measured(name):
+        return [int(numbers[server_id][f"zk_{name}"]) > 0 for server_id in (1, 3, 4)]
+
+    assert measured("cnt_election_time") == [True, True, False], "an observer elects nobody"
+    assert measured("cnt_unavailable_time") == [True, True, True]
+    assert measured("cnt_leader_unavailable_time") == [False, True, False]
+    assert measured("cnt_follower_sync_time") == [True, False, False]
+    assert measured("cnt_observer_sync_time") == [False, False, True]
+    assert measured("looking_count") == [True, True, True]
+    for server_id in (1, 3, 4):
+        assert 0 < int(numbers[server_id]["zk_max_unavailable_time"]) < 30_000
+        assert 0 < int(numbers[server_id]["zk_uptime"]) < 600_000
+
+
+def test_a_change_of_leader(make_ensemble):
+    """The new leader begins its numbers anew, and counts what became of the old one."""
+    ensemble = make_ensemble(3, leader=3)
+    with ensemble[3].session() as client:
+        client.create("/before", b"x" * 100)
+    before = {member: member.mntr() for member in (ensemble[1], ensemble[2])}
+    ensemble[3].kill()
+    leader = ensemble.wait_formed()
+    answer = leader.four_letter("srvr")
+    assert "Proposal sizes last/min/max: -1/-1/-1\n" in answer
+    assert "Zxid: 0x200000000\n" in answer, "the beginning of its epoch, before any transaction"
+    for member in ensemble.others():
+        numbers = member.mntr()
+        for key in ("zk_looking_count", "zk_cnt_election_time", "zk_cnt_unavailable_time"):
+            assert int(numbers[key]) > int(before[member][key]), key
+        assert numbers["zk_last_client_response_size"] == "-1", "of an earlier role"
+    assert leader.metric("cnt_leader_unavailable_time") >= 1
+    with leader.session() as client:
+        client.create("/after", b"x" * 1000)
+        sizes = re.search(r"Proposal sizes last/min/max: (\d+)/(\d+)/(\d+)\n",
+                          leader.four_letter("srvr"))
+        last, least, greatest = map(int, sizes.groups())
+        assert least < 100 and last == greatest > 1000, sizes
+        assert leader.metric("last_proposal_size") == last
+        assert leader.metric("commit_count") == leader.metric("proposal_count") == 2
+        assert leader.metric("cnt_quorum_ack_latency") == 2
+        assert leader.four_letter("srst") == "Server stats reset.\n"
+        assert "Proposal sizes last/min/max: -1/-1/-1\n" in leader.four_letter("srvr")
+        assert leader.metric("commit_count") == 0
+
+
+def test_a_session_that_moves_is_revalidated(make_ensemble):
+    ensemble = make_ensemble(3, leader=3)
+    session = ensemble[1].session()
+    with ensemble[2].session(session=session) as moved:
+        assert moved.session_id == session.session_id
+        moved.exists("/")
+        assert ensemble[3].metric("revalidate_count") == 1
+        assert [member.metric("connection_revalidate_count") for member in ensemble] == [0, 1, 0]
+    session.close()
 
 
 @pytest.mark.parametrize("kind", sorted(set(chosen_kinds(2))))

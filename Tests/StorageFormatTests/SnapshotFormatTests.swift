@@ -69,6 +69,39 @@ private func encode(
         #expect(encode(tree, sections: decoder.sections).stream == bytes)
     }
 
+    @Test(arguments: captured)
+    func `the state alone is the stream without header, seals and sections`(
+        fixture: Fixture, file: String
+    ) throws {
+        let bytes = fixture.bytes(file)
+        let (tree, decoder) = try decode(bytes)
+        let behind =
+            SnapshotFormat.sealBytes
+            + (decoder.sections.digest == nil ? 0 : SnapshotFormat.digestSectionBytes)
+            + (decoder.sections.lastProcessedZxid == nil ? 0 : SnapshotFormat.zxidSectionBytes)
+        for pieceBytes in [1, 100, 1 << 20] {
+            var state: [UInt8] = []
+            tree.encodeState(pieceBytes: pieceBytes) { state += $0 }
+            #expect(state == Array(bytes.dropFirst(16).dropLast(behind)))
+        }
+    }
+
+    @Test(arguments: captured)
+    func `the end of a file tells its sections`(fixture: Fixture, file: String) throws {
+        let bytes = fixture.bytes(file)
+        let sections = try decode(bytes).decoder.sections
+        #expect(SnapshotSections(tail: bytes.suffix(SnapshotSections.tailBytesMax)) == sections)
+    }
+
+    @Test func `an end of any length is read without a fault`() {
+        let bytes = Fixture("3.9.3-rotated").bytes("snapshot.19")
+        for count in 0...SnapshotSections.tailBytesMax {
+            let sections = SnapshotSections(tail: bytes.suffix(count))
+            #expect((sections.lastProcessedZxid != nil) == (count >= 26))
+            #expect((sections.digest != nil) == (count >= 59))
+        }
+    }
+
     @Test func `the sections are those of the writer's settings`() throws {
         let zxid = Zxid(rawValue: 0x19)
         let both = try decode(Fixture("3.9.3-rotated").bytes("snapshot.19")).decoder

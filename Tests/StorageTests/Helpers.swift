@@ -68,6 +68,30 @@ final class Scratch {
         _ = try tree.write(to: version, options: .init(fsync: false))
     }
 
+    /// Writes a snapshot as Apache's servers do: of a tree that changed up to `reach` meanwhile.
+    func addFuzzySnapshot(_ zxid: Int64, reach: Int64) {
+        let tree = RecordedTree(zxid: Zxid(rawValue: zxid), count: 3, dataBytes: 8)
+        let reach = Zxid(rawValue: reach)
+        let sections = SnapshotSections(
+            digest: .init(zxid: reach, value: tree.digest), lastProcessedZxid: reach)
+        var bytes: [UInt8] = []
+        _ = tree.encode(sections: sections) { bytes += $0 }
+        write(bytes, to: "snapshot." + tree.zxid.hex)
+    }
+
+    /// Flips a bit in the middle of a snapshot.
+    func damageSnapshot(_ zxid: Int64) {
+        let name = "snapshot." + Zxid(rawValue: zxid).hex
+        var bytes = read(name)
+        bytes[40] ^= 1
+        write(bytes, to: name)
+    }
+
+    /// Every file and what is in it.
+    var contents: [String: [UInt8]] {
+        names.reduce(into: [:]) { $0[$1] = read($1) }
+    }
+
     /// Writes a log with the given txns and no padding.
     func addLog(_ zxids: [Int64], name: String? = nil) {
         write(logBytes(zxids), to: name ?? "log." + Zxid(rawValue: zxids.first ?? 0).hex)
@@ -105,9 +129,8 @@ func logBytes(_ zxids: [Int64]) -> [UInt8] {
 func batch(_ zxids: [Int64], extra: Int = 0) -> LogBatch {
     let batch = LogBatch()
     for zxid in zxids {
-        batch.beginRecord()
-        batch.buffer.append(txnBytes(zxid: zxid, extra: extra))
-        batch.endRecord(zxid: Zxid(rawValue: zxid))
+        let txn = txnBytes(zxid: zxid, extra: extra)
+        batch.appendTxn(txn.span, zxid: Zxid(rawValue: zxid))
     }
     return batch
 }
@@ -197,7 +220,7 @@ final class FakeDisk: Sendable {
                 let call = Call.preallocate(from: Int(offset), bytes: Int(bytes))
                 let (state, _) = self.note(call) { $0 == call }
                 return state.preallocate ?? system.preallocate(file, offset, bytes)
-            })
+            }, truncate: system.truncate, rename: system.rename, remove: system.remove)
     }
 }
 

@@ -424,6 +424,51 @@ import Vocabulary
         #expect(scratch.names == ["acceptedEpoch.tmp", "snapshot.0"])
     }
 
+    // MARK: Recent txns
+
+    private func recent(_ count: Int) throws -> [[UInt8]] {
+        let report = try restore(scratch, options: .init(recentTxnsMax: count)).report
+        var txns: [[UInt8]] = []
+        for batch in report.recent {
+            #expect(!batch.isEmpty)
+            #expect(batch.firstZxid == batch.zxid(at: 0))
+            batch.forEachTxn { txns.append(Array($0)) }
+        }
+        return txns
+    }
+
+    @Test func `the last replayed txns are kept, and little more`() throws {
+        try scratch.addSnapshot(5)
+        scratch.addLog(Array(1...300))
+        scratch.addLog(Array(301...1234))
+        let replayed = try restore(scratch).tree.txns
+        #expect(replayed.count == 1229)
+        for count in [1, 49, 50, 51, 100, 500, 1228, 1229] {
+            let kept = try recent(count)
+            #expect(kept.count >= count && kept.count < count + 100)
+            #expect(kept == replayed.suffix(kept.count))
+        }
+        #expect(try recent(5000) == replayed)
+        #expect(try recent(0) == [])
+        #expect(try restore(scratch).report.recent.isEmpty)
+    }
+
+    @Test func `what is kept has no gap`() throws {
+        try scratch.addSnapshot(0)
+        let epoch = Zxid(epoch: 1, counter: 0).rawValue
+        let zxids = [1, 2, 4, 5, 5, 6, epoch + 1, epoch + 2]
+        scratch.addLog(zxids)
+        #expect(try recent(500) == zxids.dropFirst(2).map { txnBytes(zxid: $0) })
+        scratch.addLog([2 * epoch + 3, 2 * epoch + 4])
+        #expect(try recent(500) == [2 * epoch + 3, 2 * epoch + 4].map { txnBytes(zxid: $0) })
+    }
+
+    @Test func `nothing is kept when nothing is replayed`() throws {
+        try scratch.addSnapshot(3)
+        scratch.addLog([1, 2, 3])
+        #expect(try recent(500) == [])
+    }
+
     // MARK: Empty databases
 
     @Test func `nothing at all is an empty database`() throws {

@@ -76,41 +76,6 @@ private func txns(_ bytes: [UInt8]) throws -> [[UInt8]] {
     return txns
 }
 
-@Suite struct LogBatchTests {
-    @Test func `a batch is framed and hands its txns back`() {
-        let batch = batch([5, 6, 9], extra: 3)
-        #expect(batch.recordCount == 3)
-        #expect(batch.firstZxid == Zxid(rawValue: 5))
-        #expect(batch.lastZxid == Zxid(rawValue: 9))
-        var seen: [[UInt8]] = []
-        batch.forEachTxn { seen.append(Array($0)) }
-        #expect(seen == [5, 6, 9].map { txnBytes(zxid: $0, extra: 3) })
-        var unsummed: [UInt8] = []
-        for txn in seen {
-            unsummed += [UInt8](repeating: 0, count: 8) + recordBytes(txn).dropFirst(8)
-        }
-        #expect(Array(batch.buffer.bytes) == unsummed)
-    }
-
-    @Test func `a record that is given up leaves nothing`() {
-        let batch = batch([5])
-        let before = Array(batch.buffer.bytes)
-        batch.beginRecord()
-        batch.buffer.append([1, 2, 3])
-        batch.cancelRecord()
-        #expect(Array(batch.buffer.bytes) == before)
-        #expect(batch.lastZxid == Zxid(rawValue: 5))
-    }
-
-    @Test func `an emptied batch starts anew`() {
-        let batch = batch([5])
-        batch.removeAll()
-        #expect(batch.isEmpty)
-        #expect(batch.firstZxid == .none)
-        batch.forEachTxn { _ in Issue.record("an empty batch has no txns") }
-    }
-}
-
 @Suite struct TxnLogTests {
     private let scratch = Scratch()
 
@@ -122,11 +87,7 @@ private func txns(_ bytes: [UInt8]) throws -> [[UInt8]] {
             let txns = try txns(bytes)
             let loop = Loop(scratch.version)
             let batch = LogBatch()
-            for txn in txns {
-                batch.beginRecord()
-                batch.buffer.append(txn)
-                batch.endRecord(zxid: LogFormat.zxid(ofTxn: txn.span))
-            }
+            for txn in txns { batch.appendTxn(txn.span, zxid: LogFormat.zxid(ofTxn: txn.span)) }
             loop.log.append(batch)
             #expect(loop.wait(for: 1))
             loop.log.close()
@@ -156,6 +117,36 @@ private func txns(_ bytes: [UInt8]) throws -> [[UInt8]] {
         #expect(loop.wait(for: 1))
         #expect(scratch.read("log.1") == old)
         #expect(scratch.read("log.3") == logBytes([3]))
+    }
+
+    @Test(arguments: [
+        [], [UInt8](logBytes([]).prefix(7)), logBytes([]),
+        logBytes([]) + [UInt8](repeating: 0, count: 4096),
+        Array(logBytes([3]).dropLast()), Array(logBytes([3, 4]).prefix(30)),
+    ])
+    func `a file of the same name without a whole record is replaced`(old: [UInt8]) {
+        scratch.write(old, to: "log.3")
+        let loop = Loop(scratch.version, .init(preallocBytes: 0))
+        loop.log.append(batch([3]))
+        #expect(loop.wait(for: 1))
+        #expect(scratch.read("log.3") == logBytes([3]))
+    }
+
+    @Test func `a file of the same name with records is kept, and ends the log`() throws {
+        var damaged = logBytes([3, 4])
+        damaged[40] ^= 1
+        for old in [
+            logBytes([3]), logBytes([3, 4]), Array(logBytes([3, 4]).dropLast(5)), damaged,
+            [UInt8](repeating: 0x61, count: 100),
+        ] {
+            scratch.write(old, to: "log.3")
+            let loop = Loop(scratch.version)
+            loop.log.append(batch([3]))
+            let error = try #require(loop.waitForFailure())
+            #expect(error.reason == .logExists)
+            #expect(error.file == scratch.file("log.3"))
+            #expect(scratch.read("log.3") == old)
+        }
     }
 
     @Test func `batches come back in order, each after its flush`() throws {
@@ -333,6 +324,63 @@ private func txns(_ bytes: [UInt8]) throws -> [[UInt8]] {
         #expect(disk.log == [])
         #expect(loop.durations == [nil])
         #expect(scratch.names == [])
+    }
+
+    // MARK: Settling
+
+    @Test func `a settled log has everything on the disk and begins a new file`() throws {
+        let disk = FakeDisk()
+        let loop = Loop(scratch.version, .init(preallocBytes: 0, calls: disk.calls))
+        for zxid in 1...500 { loop.log.append(batch([Int64(zxid)])) }
+        loop.log.settle()
+        // No waiting: it is all there.
+        #expect(disk.log.last == .syncData)
+        #expect(scratch.read("log.1") == logBytes(Array(1...500)))
+        loop.take()
+        #expect(loop.flushed.count == 500)
+        loop.log.append(batch([501]))
+        loop.log.settle()
+        loop.log.settle()
+        #expect(scratch.read("log.1f5") == logBytes([501]))
+        #expect(scratch.names == ["log.1", "log.1f5"])
+    }
+
+    @Test func `an unused log is settled`() {
+        let loop = Loop(scratch.version)
+        loop.log.settle()
+        #expect(scratch.names == [])
+    }
+
+    @Test func `settling waits for the flush`() {
+        let entered = DispatchSemaphore(value: 0)
+        let gate = DispatchSemaphore(value: 0)
+        let isOpen = Mutex(false)
+        let disk = FakeDisk(syncData: { _ in
+            entered.signal()
+            _ = gate.wait(timeout: .now() + .seconds(20))
+            return nil
+        })
+        let loop = Loop(scratch.version, .init(preallocBytes: 0, calls: disk.calls))
+        loop.log.append(batch([1]))
+        #expect(entered.wait(timeout: .now() + .seconds(20)) == .success)
+        DispatchQueue.global().async {
+            isOpen.withLock { $0 = true }
+            gate.signal()
+        }
+        loop.log.settle()
+        #expect(isOpen.withLock { $0 })
+        loop.take()
+        #expect(loop.flushed.count == 1)
+    }
+
+    @Test func `settling a log that fails ends, and the failure is told`() throws {
+        let loop = Loop(
+            scratch.version, .init(calls: FakeDisk(syncData: { _ in -EIO }).calls))
+        loop.log.append(batch([1]))
+        loop.log.settle()
+        loop.take()
+        #expect(loop.failures.map(\.reason) == [.system(.sync, errno: EIO)])
+        loop.log.settle()
     }
 
     // MARK: The end

@@ -189,6 +189,31 @@ import Zab
         #expect(one.ack(2, zxid(5, 4)).isEmpty, "it was sent")
     }
 
+    @Test func `who has more behind it is named before a higher id`() {
+        var one = LeaderScenario.serving(2, 3)
+        one.step(proposed(1))
+        one.step(reconfig(1, to: 2, 3, keepsLeader: false))
+        one.step(proposed(3))
+        one.step(flushed(3))
+        one.ack(2, zxid(5, 2))
+        #expect(
+            one.ack(3, zxid(5, 1)) == [.commitReconfig(zxid(5, 1), designated: server(2))])
+    }
+
+    @Test func `when all that have it are gone the first voter is named`() {
+        var one = LeaderScenario.serving(2, 3)
+        one.join(4)
+        one.join(5)
+        one.step(proposed(1))
+        one.step(reconfig(1, to: 2, 4, 5, keepsLeader: false))
+        for number in [2, 4] {
+            #expect(one.ack(Int64(number), zxid(5, 1)).isEmpty)
+            one.step(.linkClosed(link(number)))
+        }
+        #expect(
+            one.step(flushed(1)) == [.commitReconfig(zxid(5, 1), designated: server(2))])
+    }
+
     @Test func `observers and those that lack the reconfiguration are not named`() {
         var one = LeaderScenario.serving(2, 3)
         one.join(4)
@@ -206,6 +231,27 @@ import Zab
         #expect(
             one.ack(4, zxid(5, 1)) == [.commitReconfig(zxid(5, 1), designated: server(2))],
             "the last link of those that have as much")
+    }
+
+    @Test func `the configuration last seen is completed with the epoch, and commits alone`() {
+        var one = LeaderScenario.serving(
+            2, 4, electorate: .init(active: majority(1, 2, 3), lastSeen: majority(1, 4, 5)))
+        one.step(proposed(1))
+        #expect(one.step(flushed(1)).isEmpty)
+        #expect(one.ack(2, zxid(5, 1)).isEmpty)
+        #expect(one.ack(4, zxid(5, 1)) == [.commit(upTo: zxid(5, 1))])
+    }
+
+    @Test func `learners are measured by the version that became active`() {
+        var one = LeaderScenario.serving(2)
+        #expect(one.arrive(3, version: zxid(5, 0)) == [gone(3, .knowsNewerConfiguration)])
+        #expect(one.step(.configurationActivated(zxid(5, 0))).isEmpty)
+        #expect(one.arrive(3, version: zxid(5, 0)) == [.offerEpoch(5, to: link(3))])
+    }
+
+    @Test func `a leader that is replaced gives up`() {
+        var one = LeaderScenario.serving(2)
+        #expect(one.step(.replaced) == resigned(.replaced))
     }
 
     @Test func `while it is on its way a leader needs the new quorum alive, too`() {

@@ -140,8 +140,12 @@ import Zab
     }
 
     @Test func `a quorum of both configurations confirms while one is on its way`() {
-        var one = LeaderScenario.serving(
-            2, 4, electorate: .init(active: majority(1, 2, 3), lastSeen: majority(1, 4, 5)))
+        var one = LeaderScenario.serving(2)
+        one.join(4)
+        #expect(one.step(.proposed(upTo: zxid(5, 1))).isEmpty)
+        one.step(
+            .reconfigProposed(
+                .init(quorum: majority(1, 4, 5), version: zxid(5, 1), keepsLeader: true)))
         #expect(one.step(sync()) == pings(2, 4))
         #expect(one.step(echo(2)).isEmpty)
         #expect(one.step(echo(4)) == [.answerSyncs(upTo: 1)])
@@ -160,6 +164,28 @@ import Zab
             one.ack(2, zxid(5, 1))
                 == [.commitReconfig(zxid(5, 1), designated: server(1)), .answerSyncs(upTo: 2)])
         #expect(one.step(sync(1)) == [.answerSyncs(upTo: 3)])
+    }
+
+    @Test func `when the configuration grows again, the next sync asks the others`() {
+        var one = LeaderScenario.serving(2, 3)
+        one.step(.proposed(upTo: zxid(5, 1)))
+        one.step(
+            .reconfigProposed(
+                .init(quorum: majority(1), version: zxid(5, 1), keepsLeader: true)))
+        #expect(one.step(sync(1)) == pings(2, 3))
+        one.step(.flushed(upTo: zxid(5, 1)))
+        one.ack(2, zxid(5, 1))
+        one.step(.proposed(upTo: zxid(5, 2)))
+        one.step(
+            .reconfigProposed(
+                .init(quorum: majority(1, 2, 3), version: zxid(5, 2), keepsLeader: true)))
+        #expect(one.step(sync(2)) == pings(2, 3))
+        one.ack(2, zxid(5, 2))
+        #expect(
+            one.step(.flushed(upTo: zxid(5, 2)))
+                == [.commitReconfig(zxid(5, 2), designated: server(1))])
+        #expect(one.step(echo(2)).isEmpty, "of the round that was given up")
+        #expect(one.step(echo(2)) == [.answerSyncs(upTo: 2)])
     }
 
     @Test func `a leader that may not commit any more answers no sync`() {

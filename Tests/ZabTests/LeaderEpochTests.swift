@@ -71,6 +71,9 @@ import Zab
         #expect(one.arrive(4).isEmpty)
         #expect(one.arrive(5, epoch: 6).isEmpty)
         #expect(one.arrive(2) == [.saveAcceptedEpoch(7)])
+        var other = LeaderScenario.collecting(
+            .init(active: majority(1, 2, 3), lastSeen: majority(1, 4, 5)))
+        #expect(other.arrive(2) == [.saveAcceptedEpoch(5)])
     }
 
     @Test func `a server alone needs nobody`() {
@@ -200,6 +203,8 @@ import Zab
         #expect(one.agree(4).isEmpty)
         #expect(one.agree(5).isEmpty)
         #expect(one.agree(2) == [.saveCurrentEpoch(5)])
+        var other = LeaderScenario.establishing(4, 5, 2, electorate: electorate)
+        #expect(other.agree(2) == [.saveCurrentEpoch(5)])
     }
 
     @Test(arguments: [(zxid(4, 8), 4), (zxid(4, 7), 5), (zxid(0, 0), 5)] as [(Zxid, Int64)])
@@ -282,6 +287,7 @@ import Zab
             .timerExpired(.halfTick), .linkClosed(link(2)), .heard(link(2)),
             .flushed(upTo: zxid(5, 1)), .proposed(upTo: zxid(5, 1)),
             .syncRequested(after: zxid(5, 1)), .pingEchoed(link(2)),
+            .replaced, .configurationActivated(zxid(5, 1)),
         ]
         for event in late { #expect(one.step(event).isEmpty) }
         #expect(one.agree(2).isEmpty)

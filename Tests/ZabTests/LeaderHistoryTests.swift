@@ -122,4 +122,16 @@ import Zab
         one.step(.linkClosed(link(2)))
         #expect(!one.leader.isSynced(server(2)))
     }
+
+    @Test func `learners are counted by their kind, once they are up to date`() {
+        var one = LeaderScenario.serving(2)
+        one.join(7)
+        one.join(8, observes: true)
+        one.join(9, observes: true)
+        one.arrive(3)
+        one.agree(3)
+        #expect(one.leader.syncedCount(areObservers: false) == 2)
+        #expect(one.leader.syncedCount(areObservers: true) == 2)
+        #expect(one.leader.syncedNonVoterCount == 1)
+    }
 }

@@ -247,6 +247,13 @@ import Zab
         }
     }
 
+    @Test func `a learner whose role is another one leaves, wherever it was`() {
+        for scenario in [LearnerScenario.syncing(), .synced(), .following(observes: true)] {
+            var one = scenario
+            #expect(one.step(.roleChanged) == left(.reconfigured))
+        }
+    }
+
     @Test func `what comes after it has left does nothing`() {
         var one = LearnerScenario.persisting()
         one.step(.disconnected)
@@ -255,7 +262,8 @@ import Zab
             .syncBegun(.diff), .truncated, .snapshotReceived, .proposed(zxid(5, 1)),
             .committed(zxid(5, 1)), .informed(zxid(5, 1)), .historyEnded(epoch: 5),
             .historyPersisted, .currentEpochSaved, .admitted, .pinged(zxid(5, 0)), .heard,
-            .flushed(upTo: zxid(5, 1)), .timerExpired(.redial), .timerExpired(.halfTick),
+            .flushed(upTo: zxid(5, 1)), .roleChanged, .timerExpired(.redial),
+            .timerExpired(.halfTick),
         ]
         for event in late { #expect(one.step(event).isEmpty) }
     }

@@ -358,7 +358,7 @@ import Zab
     @Test func `an epoch that was promised to one leader is not promised again to another`() {
         var (one, _) = follower()
         _ = one.learner(.connected, .epochOffered(5), .acceptedEpochSaved, .disconnected)
-        one.step(.roleEnded(lastZxid: zxid(4, 7)))
+        one.step(.roleEnded(lastZxid: zxid(4, 6)))
         one.hear(looking(vote(3), round: 2), from: 3)
         #expect(
             one.hear(looking(vote(3), round: 2), from: 2).last == .learner(.connect(server(3))))
@@ -366,7 +366,7 @@ import Zab
             one.learner(.connected, .epochOffered(5))
                 == [
                     .learner(.introduce(acceptedEpoch: 5)),
-                    .learner(.acknowledgeEpoch(lastZxid: zxid(4, 7), currentEpoch: nil)),
+                    .learner(.acknowledgeEpoch(lastZxid: zxid(4, 6), currentEpoch: nil)),
                 ])
         var (other, _) = follower(epochs: .init(accepted: 6, current: 4))
         #expect(
@@ -387,6 +387,19 @@ import Zab
         #expect(
             one.leader(.learnerArrived(link(2), newer))
                 == [.leader(.disconnect(link(2), .knowsNewerConfiguration))])
+        let equal = Leader.Greeting(
+            server: server(2), isObserver: true, acceptedEpoch: 4, configVersion: zxid(3, 1))
+        #expect(
+            one.leader(.learnerArrived(link(3), equal)) == [.leader(.offerEpoch(5, to: link(3)))])
+    }
+
+    @Test func `a leader takes back learners that know what was activated under it`() {
+        var three = serving()
+        let knows = Leader.Greeting(
+            server: server(2), isObserver: false, acceptedEpoch: 5, configVersion: zxid(5, 0))
+        #expect(three.step(.electorateChanged(threeVoters, version: zxid(5, 0))).isEmpty)
+        #expect(
+            three.leader(.learnerArrived(link(2), knows)) == [.leader(.offerEpoch(5, to: link(2)))])
     }
 
     @Test func `a configuration that comes during a role counts for the next election`() {
