@@ -35,6 +35,10 @@ build: setup-build ## Build the release server, .build/release/zkServer.
 run: build ## Build, and serve in the foreground with CONFIG=conf/zoo_sample.cfg.
 	exec $(SERVER) start-foreground $(CONFIG)
 
+.PHONY: ensemble
+ensemble: build ## Build, and run three servers on this machine: DIRECTORY=.build/ensemble.
+	exec scripts/ensemble $(DIRECTORY)
+
 .PHONY: test
 test: setup test-swift test-clients ## Run all tests.
 

@@ -155,8 +155,11 @@ extension QuorumPeer {
     /// Brings a learner whose log ends at `zxid` to our history. From here on it gets everything
     /// that is proposed.
     func synchronise(_ link: QuorumLink, from zxid: Zxid) {
+        // What a learner has behind the snapshot would stay in its log, in front of what comes next.
+        let sendsSnapshot =
+            settings.alwaysSendsSnapshots && zxid <= database.lastProcessedZxid
         let plan =
-            settings.alwaysSendsSnapshots
+            sendsSnapshot
             ? .snap
             : SyncPlan.decide(
                 peer: zxid, committed: window.appliedZxids,

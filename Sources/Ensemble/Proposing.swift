@@ -76,6 +76,7 @@ extension QuorumPeer {
         guard isLeading, let slot = proposer.tracker.slot(of: session),
             !proposer.tracker.isClosing(slot)
         else { return false }
+        if proposer.tracker.owner(slot) == .here, owner != .here { host.sessionMoved(session) }
         proposer.tracker.add(session, timeoutMilliseconds: timeoutMilliseconds, now: host.clock)
         proposer.tracker.setOwner(slot, owner)
         return true

@@ -291,9 +291,12 @@ package final class QuorumPeer {
     }
 
     private func beginRole() {
-        isLogging = true
+        // An observer without a log must never begin one: there would be a hole in front of it.
+        isLogging = state != .observing || settings.observerLogs
         isTreeBroken = false
         awaitedFlush = nil
+        // The log is settled: what was cut off since must not be waited for.
+        lastAppended = .none
         offered = nil
         syncsAnswered = 0
     }

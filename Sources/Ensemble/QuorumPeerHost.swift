@@ -74,6 +74,8 @@ package protocol QuorumPeerHost: AnyObject {
     func syncCompleted()
     /// The leader's answer to `revalidate`.
     func revalidated(_ session: SessionID, isValid: Bool)
+    /// A client of this server, the leader, goes on with its session at a learner.
+    func sessionMoved(_ session: SessionID)
     /// Hands out the sessions that were heard from since the last call.
     func takeTouchedSessions(_ body: (SessionID, _ timeoutMilliseconds: Int32) -> Void)
     /// Something happened that is only worth counting.

@@ -55,6 +55,8 @@ final class ClientConnection: StreamDelegate {
     var session = SessionID.none
     /// Where the session is tracked; nil at a learner, where the leader tracks it.
     var sessionSlot: SessionTracker.Slot?
+    /// Where a local session is tracked.
+    var localSlot: SessionTracker.Slot?
     /// When the leader was last told of this connection.
     var touchRound: UInt32 = 0
     var timeoutMilliseconds: Int32 = 0
@@ -162,7 +164,7 @@ final class ClientConnection: StreamDelegate {
         server.statistics.packetsReceived += 1
         if let sessionSlot {
             server.proposer.tracker.touch(sessionSlot, now: Int64(server.now))
-        } else if touchRound != server.touchRound {
+        } else if localSlot != nil || touchRound != server.touchRound {
             server.touch(self)
         }
         var reader = JuteReader(frame, limits: server.juteLimits)

@@ -38,7 +38,6 @@ extension ZooKeeperServer {
         database.watches.removeAll(of: connection.watcher)
         if connectionsBySession[connection.session] === connection {
             connectionsBySession[connection.session] = nil
-            forwarded[connection.session] = nil
         }
         if revalidating[connection.session] === connection {
             revalidating[connection.session] = nil

@@ -33,10 +33,10 @@ extension ZooKeeperServer {
         case (.envi, _): return Environment.text
         case (.isro, nil): return "null"
         case (_, nil): return "This ZooKeeper instance is not currently serving requests\n"
-        case (.isro, _): return "rw"
-        case (.srvr, let mode?): return versionLine + statisticsLines(mode)
+        case (.isro, _): return isReadOnly ? "ro" : "rw"
+        case (.srvr, let mode?): return versionLine + readOnlyLine + statisticsLines(mode)
         case (.stat, let mode?):
-            return "\(versionLine)Clients:\n\(clientLines)\n\(statisticsLines(mode))"
+            return "\(versionLine)\(readOnlyLine)Clients:\n\(clientLines)\n\(statisticsLines(mode))"
         case (.mntr, let mode?): return monitorText(mode)
         case (.cons, _): return connectionLines
         case (.conf, _): return configurationText
@@ -68,7 +68,7 @@ extension ZooKeeperServer {
         case .leading: ensemble == nil ? "standalone" : "leader"
         case .following: "follower"
         case .observing: "observer"
-        case .looking, nil: nil
+        case .looking, nil: isReadOnly ? "read-only" : nil
         }
     }
 
@@ -82,6 +82,10 @@ extension ZooKeeperServer {
     }
 
     private var versionLine: String { "Zookeeper version: \(ServerVersion.text)\n" }
+
+    private var readOnlyLine: String {
+        isReadOnly ? "READ-ONLY mode; serving only read-only clients\n" : ""
+    }
 
     private func statisticsLines(_ mode: String) -> String {
         let latency = statistics.latency

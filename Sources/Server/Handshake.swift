@@ -24,9 +24,14 @@ extension ZooKeeperServer {
             statistics.connectionsDropped += 1
             return connection.close()
         }
-        guard peer.serving != nil else { return connection.close() }
+        guard isServing else { return connection.close() }
+        guard !isReadOnly || request.readOnly == true else {
+            log(.info, "client wants more than reading", connection)
+            return connection.close()
+        }
         // Apache's leaders show clients the beginning of their epoch before they have a transaction.
-        let latest = ensemble == nil ? lastZxid : max(lastZxid, Zxid(epoch: peer.currentEpoch, counter: 0))
+        let latest =
+            ensemble == nil ? lastZxid : max(lastZxid, Zxid(epoch: peer.currentEpoch, counter: 0))
         guard request.lastZxidSeen <= latest else {
             log(
                 .warning, "client has seen a later zxid than this server", connection,
@@ -41,6 +46,7 @@ extension ZooKeeperServer {
         connection.statistics.lastOperation = "SESS"
         if request.session == .none {
             connection.session = sessionIDs.take()
+            if beginsLocally { return beginLocalSession(connection) }
             connection.phase = .establishing
             proposeSession(connection)
         } else {
@@ -53,25 +59,33 @@ extension ZooKeeperServer {
     private func attach(
         _ connection: ClientConnection, to session: SessionID, password: [UInt8]
     ) {
-        // Whatever the password: the session's other connection here is taken for dead.
-        if let other = connectionsBySession[session] { other.close() }
+        // Other servers may know more of it: its client keeps it and looks for them.
+        if isReadOnly, database.sessions[session] != nil { return connection.close() }
+        // Whatever the password: the session's other connections here are taken for dead.
+        connectionsBySession[session]?.close()
+        revalidating[session]?.close()
         statistics.connectionRevalidations += 1
         guard password == session.password else { return refuse(connection) }
+        connection.session = session
+        if resumeLocalSession(connection) { return }
         let timeout = connection.timeoutMilliseconds
-        guard peer.isLeading else {
-            connection.session = session
+        if peer.isLeading {
+            guard peer.adopt(session, timeoutMilliseconds: timeout, owner: .here) else {
+                return refuse(connection)
+            }
+            establish(connection)
+        } else if isReadOnly {
+            refuse(connection)
+        } else {
             connection.phase = .establishing
-            revalidating[session]?.close()
             revalidating[session] = connection
             connection.enqueue(.write)
-            return peer.revalidate(session, timeoutMilliseconds: timeout)
+            peer.revalidate(session, timeoutMilliseconds: timeout)
         }
-        guard peer.adopt(session, timeoutMilliseconds: timeout, owner: .here) else {
-            return refuse(connection)
-        }
-        connection.session = session
-        establish(connection)
     }
+
+    /// Whether clients are served, be it only those that read.
+    var isServing: Bool { peer.serving != nil || isReadOnly }
 
     package func revalidated(_ session: SessionID, isValid: Bool) {
         guard let connection = revalidating.removeValue(forKey: session),
@@ -85,11 +99,14 @@ extension ZooKeeperServer {
         connection.resume()
     }
 
+    /// Deviation: Apache's leaders close the connection when they next hear from it.
+    package func sessionMoved(_ session: SessionID) { connectionsBySession[session]?.close() }
+
     /// The session is over, or was never the client's: it must begin a new one.
     private func refuse(_ connection: ClientConnection) {
         connection.stream.output.appendConnectResponse(
             timeoutMilliseconds: 0, session: .none, password: [UInt8](repeating: 0, count: 16),
-            readOnly: connection.sentReadOnly ? false : nil)
+            readOnly: connection.sentReadOnly ? isReadOnly : nil)
         connection.finish()
     }
 
@@ -101,21 +118,23 @@ extension ZooKeeperServer {
         connection.resume()
     }
 
-    /// A connection of a learner's client is heard from for the first time since the leader was told.
+    /// A connection is heard from whose session is a local one, or, at a learner, of which the leader
+    /// was not told since it was last told of any.
     func touch(_ connection: ClientConnection) {
+        if let slot = connection.localSlot { return localSessions.touch(slot, now: Int64(now)) }
         connection.touchRound = touchRound
         touched.append(connection)
     }
 
     package func takeTouchedSessions(_ body: (SessionID, _ timeoutMilliseconds: Int32) -> Void) {
-        for connection in touched where connection.phase != .closing {
+        for connection in touched {
             body(connection.session, connection.timeoutMilliseconds)
         }
         touched.removeAll(keepingCapacity: true)
         touchRound &+= 1
     }
 
-    private func establish(_ connection: ClientConnection) {
+    func establish(_ connection: ClientConnection) {
         connection.sessionSlot =
             peer.isLeading ? proposer.tracker.slot(of: connection.session) : nil
         connection.phase = .established
@@ -123,7 +142,7 @@ extension ZooKeeperServer {
         connection.stream.output.appendConnectResponse(
             timeoutMilliseconds: connection.timeoutMilliseconds, session: connection.session,
             password: connection.session.password,
-            readOnly: connection.sentReadOnly ? false : nil)
+            readOnly: connection.sentReadOnly ? isReadOnly : nil)
         connection.stream.markDirty()
         connection.statistics.sent += 1
         statistics.packetsSent += 1

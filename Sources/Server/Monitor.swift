@@ -14,7 +14,7 @@ extension ZooKeeperServer {
         var lines = Lines()
         lines.add("version", ServerVersion.text)
         lines.add("server_state", mode)
-        if ensemble != nil { addRole(&lines) }
+        if ensemble != nil, !isReadOnly { addRole(&lines) }
         addServer(&lines)
         addSummaries(&lines)
         addCounters(&lines)
@@ -82,7 +82,7 @@ extension ZooKeeperServer {
         lines.add("ephemerals_count", database.tree.ephemeralCount)
         lines.add("approximate_data_size", database.tree.dataBytes)
         lines.add("global_sessions", database.sessions.count)
-        lines.add("local_sessions", 0)
+        lines.add("local_sessions", localSessionCount)
         lines.add("open_file_descriptor_count", descriptors.open)
         lines.add("max_file_descriptor_count", descriptors.maximum)
         lines.add("connection_drop_probability", "0.0")

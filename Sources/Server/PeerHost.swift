@@ -151,6 +151,7 @@ extension ZooKeeperServer: QuorumPeerHost {
             ])
         statistics.beginRole()
         statistics.roles.elected(as: state, now: now)
+        endReadOnly()
         if state == .leading { ensemble?.listenForLearners() }
     }
 
@@ -172,14 +173,14 @@ extension ZooKeeperServer: QuorumPeerHost {
         statistics.roles.lookingBegan(now: now)
         snapshots.isServing = false
         ensemble?.endRole()
-        for case let connection? in connections where connection.phase != .closing {
-            connection.close()
-        }
+        closeConnections()
+        forgetLocalSessions()
         inFlight.removeAll()
         forwarded.removeAll()
         revalidating.removeAll()
         syncing.removeAll()
         touched.removeAll()
+        awaitReadOnly()
     }
 
     package func seen(_ configuration: EnsembleConfiguration) {

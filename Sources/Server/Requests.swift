@@ -25,10 +25,14 @@ extension ZooKeeperServer {
                 xid: header.xid, zxid: lastZxid, error: .sessionClosedRequireAuth, arrival: now)
             return connection.finish()
         }
+        if isReadOnly, refuseToWrite(op, xid: header.xid, connection) { return }
         switch op {
         case .create, .create2, .createContainer, .createTTL, .delete, .deleteContainer, .setData,
             .setACL, .reconfig, .multi:
             propose(op ?? .error, header, body, from: connection)
+        case .closeSession where connection.localSlot != nil:
+            answerOrQueue(header, body, frame, from: connection)
+            if connection.phase == .established { connection.phase = .ending }
         case .closeSession:
             proposeSessionEnd(connection, xid: header.xid)
             connection.phase = .ending
@@ -39,12 +43,20 @@ extension ZooKeeperServer {
         case .sasl:
             answerSASL(header, body, connection)
         default:
-            if connection.queue.isEmpty {
-                answer(header, body, from: connection, arrival: now)
-            } else {
-                connection.enqueue(.frame([UInt8](frame), arrival: now))
-                throttleIfBusy(connection)
-            }
+            answerOrQueue(header, body, frame, from: connection)
+        }
+    }
+
+    @inline(__always)
+    private func answerOrQueue(
+        _ header: RequestHeader, _ body: Span<UInt8>, _ frame: Span<UInt8>,
+        from connection: ClientConnection
+    ) {
+        if connection.queue.isEmpty {
+            answer(header, body, from: connection, arrival: now)
+        } else {
+            connection.enqueue(.frame([UInt8](frame), arrival: now))
+            throttleIfBusy(connection)
         }
     }
 
@@ -85,10 +97,12 @@ extension ZooKeeperServer {
             case .getEphemerals: try call.getEphemerals()
             case .getAllChildrenNumber: try call.getAllChildrenNumber()
             case .whoAmI: call.whoAmI()
+            case .closeSession:
+                endLocalSession(connection, xid: header.xid, arrival: arrival)
             case .createSession, .error, .notification, .check:
                 refuseUnknown(header, connection, arrival)
             case .create, .create2, .createContainer, .createTTL, .delete, .deleteContainer,
-                .setData, .setACL, .reconfig, .multi, .closeSession, .auth, .sasl:
+                .setData, .setACL, .reconfig, .multi, .auth, .sasl:
                 preconditionFailure("writes and authentication do not come here")
             }
         } catch {

@@ -18,6 +18,10 @@ extension Proposer.Options {
         closeSessionListsPaths = configuration.closeSessionTxnEnabled
         digestEnabled = configuration.digestEnabled
         listedPathsBytesMax = configuration.juteMaxBufferBytes
+        if let ensemble = configuration.ensemble {
+            strangers =
+                ensemble.localSessionsEnabled ? .local(exceptOf: ensemble.own.id) : .expired
+        }
     }
 }
 

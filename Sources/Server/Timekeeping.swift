@@ -12,7 +12,9 @@ extension ZooKeeperServer {
         // heard first.
         let isLate = now > expiryDue + 1000
         expiryDue = now + expiryMilliseconds
-        guard !isLate, peer.isLeading else { return }
+        guard !isLate else { return }
+        expireLocalSessions()
+        guard peer.isLeading else { return }
         for session in proposer.tracker.expire(now: Int64(now)) {
             logger.info("session expired", metadata: ["session": "\(session)"])
             statistics.staleSessionsExpired += 1

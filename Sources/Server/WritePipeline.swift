@@ -22,11 +22,15 @@ extension ZooKeeperServer {
         from connection: ClientConnection
     ) {
         let waiting = Waiting.client(connection, xid: header.xid, op: op, arrival: now)
+        guard upgrade(connection, for: op, body) else {
+            return refuse(header.xid, .ephemeralOnLocalSession, connection)
+        }
         do throws(JuteError) {
             if peer.isLeading {
                 let origin = Proposer.Origin(
                     session: connection.session, cxid: header.xid,
-                    identities: connection.identities, time: Clock.milliseconds)
+                    identities: connection.identities, time: Clock.milliseconds,
+                    isLocal: connection.localSlot != nil)
                 expect(try peer.propose(op, body: body, from: origin), waiting)
                 if let exceeded = proposer.softQuotaExceeded { warnOfQuota(exceeded) }
             } else {
@@ -78,12 +82,16 @@ extension ZooKeeperServer {
             let zxid = peer.proposeSession(connection.session, timeoutMilliseconds: timeout)
             expect(zxid, .session(connection))
         } else {
-            var body = ByteBuffer()
-            body.append(timeout)
-            forward(
-                connection.session, 0, .createSession, body.span, nil, .session(connection))
+            forwardSession(
+                connection.session, timeoutMilliseconds: timeout, .session(connection))
         }
         connection.enqueue(.write)
+    }
+
+    func forwardSession(_ session: SessionID, timeoutMilliseconds: Int32, _ waiting: Waiting) {
+        var body = ByteBuffer()
+        body.append(timeoutMilliseconds)
+        forward(session, 0, .createSession, body.span, nil, waiting)
     }
 
     func proposeSessionEnd(_ connection: ClientConnection, xid: Int32) {

@@ -75,6 +75,10 @@ package final class ZooKeeperServer: TurnDelegate {
     /// At a learner: connections that were heard from since the leader was last told.
     var touched: [ClientConnection] = []
     var touchRound: UInt32 = 1
+    /// Sessions that only this server knows.
+    var localSessions: SessionTracker
+    /// Whether clients that only read are served, for want of a leader.
+    var isReadOnly = false
 
     // Time
     /// When sessions are looked at next, in milliseconds of the loop's clock.
@@ -83,6 +87,7 @@ package final class ZooKeeperServer: TurnDelegate {
     private let sweepTimer: LoopTimer
     private let purgeTimer: LoopTimer
     private let farewellTimer: LoopTimer
+    let readOnlyTimer: LoopTimer
     private var signals: [SignalWatcher] = []
     package private(set) var exitCode: ExitCode?
 
@@ -137,6 +142,8 @@ package final class ZooKeeperServer: TurnDelegate {
             isDigestEnabled: configuration.digestAuthEnabled,
             superDigest: configuration.superDigest)
         database = Database(seed: .random(in: 0...(.max)))
+        localSessions = SessionTracker(
+            tickMilliseconds: Int32(configuration.tickTimeMilliseconds))
         do throws(UVError) {
             loop = try EventLoop()
         } catch {
@@ -193,6 +200,7 @@ package final class ZooKeeperServer: TurnDelegate {
         sweepTimer = LoopTimer(loop: loop)
         purgeTimer = LoopTimer(loop: loop)
         farewellTimer = LoopTimer(loop: loop)
+        readOnlyTimer = LoopTimer(loop: loop)
         diskWake = { wakeUp.signal() }
         mailbox.server = self
         loop.turnDelegate = self
@@ -276,6 +284,7 @@ package final class ZooKeeperServer: TurnDelegate {
         }
         startTimers()
         if ensemble != nil { statistics.roles.lookingBegan(now: now) }
+        awaitReadOnly()
         peer.start()
         loop.run()
         return exitCode ?? .ok
@@ -358,7 +367,7 @@ package final class ZooKeeperServer: TurnDelegate {
         exitCode = .ok
         listener?.close()
         ensemble?.close()
-        for timer in [expiryTimer, sweepTimer, purgeTimer] { timer.stop() }
+        for timer in [expiryTimer, sweepTimer, purgeTimer, readOnlyTimer] { timer.stop() }
         turnEnded(loop)
         txnLog.close()
         diskWorkEnded()

@@ -31,8 +31,9 @@ package struct EpochFiles: Sendable {
     ///
     /// 1. A missing file counts as the epoch of the last logged txn. So does -1, Apache's epoch of a
     ///    database that nobody meant to be empty.
-    /// 2. `currentEpoch` is below the epoch of the last txn: its replacement was interrupted, and the
-    ///    new content counts if it is not below as well. Else the start is refused.
+    /// 2. `currentEpoch` is below the epoch of the last txn: a crash came when a leader's history was
+    ///    on the disk and its epoch was not. The log is that of a server that has accepted the epoch
+    ///    of its last txn, so this is the current one.
     /// 3. `acceptedEpoch` is below `currentEpoch`: a promise was lost, and the start is refused.
     ///
     /// `lastZxid`: that of the last logged txn.
@@ -42,13 +43,7 @@ package struct EpochFiles: Sendable {
         let logged = max(0, lastZxid.epoch)
         let stored = (accepted: try read(accepted), current: try read(current))
         var epochs = (accepted: stored.accepted ?? logged, current: stored.current ?? logged)
-        if epochs.current < logged {
-            guard let interrupted = try interruptedCurrent(), interrupted >= logged else {
-                throw StorageError(
-                    file: current, reason: .currentEpochBehind(epochs.current, lastZxid: lastZxid))
-            }
-            epochs.current = interrupted
-        }
+        epochs.current = max(epochs.current, logged)
         guard epochs.accepted >= epochs.current else {
             throw StorageError(
                 file: accepted,
@@ -70,16 +65,6 @@ package struct EpochFiles: Sendable {
     private func save(_ epoch: Int64, to path: FilePath) throws(StorageError) {
         precondition((0...Self.epochMax).contains(epoch), "an epoch is the high half of a zxid")
         try AtomicFile.write(String(epoch), to: path, calls: calls)
-    }
-
-    /// What the next `currentEpoch` was to be when a crash came; nil if that was not yet written.
-    private func interruptedCurrent() throws(StorageError) -> Int64? {
-        do throws(StorageError) {
-            return try read(AtomicFile.temporaryPath(of: current))
-        } catch {
-            guard case .notAnEpoch = error.reason else { throw error }
-            return nil
-        }
     }
 
     /// The epoch in the file; nil if there is none.

@@ -33,8 +33,6 @@ package struct StorageError: Error, Equatable, Sendable {
         /// A new log would replace one that holds txns.
         case logExists
         case notAnEpoch(text: String)
-        /// The last txn is of a later epoch than `currentEpoch` says.
-        case currentEpochBehind(Int64, lastZxid: Zxid)
         case acceptedEpochBehind(Int64, currentEpoch: Int64)
         /// No snapshot and the logs behind it lead to exactly this zxid.
         case cannotTruncate(to: Zxid)
@@ -96,8 +94,6 @@ extension StorageError.Reason: CustomStringConvertible {
             "the snapshot is damaged, and the logs behind the older one do not contain its txn \(zxid)"
         case .logExists: "a log of this name holds transactions already"
         case .notAnEpoch(let text): "the file holds no epoch but '\(text)'"
-        case .currentEpochBehind(let epoch, let zxid):
-            "the current epoch is \(epoch), but the last txn \(zxid) is of epoch \(zxid.epoch)"
         case .acceptedEpochBehind(let accepted, let current):
             "the accepted epoch \(accepted) is lower than the current epoch \(current)"
         case .cannotTruncate(let zxid):
@@ -131,8 +127,8 @@ extension StorageError.Reason: CustomStringConvertible {
             return nil
         case .logExists:
             return "move it away if its transactions are not wanted"
-        case .noUsableSnapshot, .txnsMissing, .cannotTruncate, .currentEpochBehind,
-            .acceptedEpochBehind, .notAnEpoch:
+        case .noUsableSnapshot, .txnsMissing, .cannotTruncate, .acceptedEpochBehind,
+            .notAnEpoch:
             return otherData
         case .logsWithoutSnapshot:
             return

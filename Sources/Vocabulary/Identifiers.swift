@@ -54,6 +54,11 @@ public struct SessionID: Hashable, Comparable, RawRepresentable, Sendable {
     public static func < (a: SessionID, b: SessionID) -> Bool { a.rawValue < b.rawValue }
 
     public var hex: String { String(UInt64(bitPattern: rawValue), radix: 16) }
+
+    /// Whether the server created it, as far as one byte can tell.
+    public func began(at server: ServerID) -> Bool {
+        UInt64(bitPattern: rawValue) >> 56 == UInt64(bitPattern: server.rawValue) & 0xff
+    }
 }
 
 extension SessionID: CustomStringConvertible {

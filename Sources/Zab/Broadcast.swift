@@ -16,6 +16,8 @@ package struct Broadcast: Reducer {
         case reconfigProposed(QuorumVerifier)
         /// A server has everything up to this proposal on its disk.
         case acknowledged(upTo: Zxid, by: ServerID)
+        /// A server has come anew, and may have to give up what it acknowledged before.
+        case returned(ServerID)
     }
 
     package enum Effect: Equatable {
@@ -59,6 +61,8 @@ package struct Broadcast: Reducer {
             acknowledged[server] = zxid
             guard zxid > lastCommitted else { break }
             commit(into: &effects)
+        case .returned(let server):
+            acknowledged[server] = nil
         }
         assert(lastCommitted <= lastProposed, "nothing is committed that was not proposed")
     }

@@ -79,6 +79,9 @@ package struct Election: Reducer {
     private var outOfElection = Ballots()
     private var unreachable: Set<ServerID> = []
     private var resendInterval: Duration
+    /// What voters said that began to look while this server still had a role: the last word of each
+    /// on the connection that there is.
+    private var early: [ServerID: Notification] = [:]
     /// A quorum agrees with the proposal, and `finalizeWait` is armed.
     private var isFinalizing = false
 
@@ -114,6 +117,7 @@ package struct Election: Reducer {
                 tellResult(.looking, to: sender, into: &effects)
             }
         case (.settled(let role), .notificationReceived(let theirs, let sender)):
+            early[sender] = theirs.state == .looking ? theirs : nil
             if asks(theirs), theirs.state == .looking || !electorate.hasVoter(sender) {
                 tellResult(role, to: sender, into: &effects)
             }
@@ -146,8 +150,10 @@ package struct Election: Reducer {
             (.settled, .electorateChanged(let electorate)):
             self.electorate = electorate
 
-        case (.settled, .timerExpired), (.settled, .peerConnected), (.settled, .peerUnreachable):
-            break  // Of an election that is over; who connects will ask.
+        case (.settled, .peerConnected(let peer)), (.settled, .peerUnreachable(let peer)):
+            early[peer] = nil  // Who connects will ask.
+        case (.settled, .timerExpired):
+            break  // Of an election that is over.
         case (.idle, .notificationReceived), (.idle, .peerConnected), (.idle, .peerUnreachable):
             break  // The start sends to everybody, so who came early will be heard again.
 
@@ -175,6 +181,22 @@ package struct Election: Reducer {
         disarmFinalizeWait(into: &effects)
         propose(candidacy, into: &effects)
         weigh(into: &effects)
+        hearEarly(into: &effects)
+    }
+
+    /// Takes in what others said before this server looked.
+    ///
+    /// Deviation: ZooKeeper forgets it, and waits until they say it again. They may not do so as long
+    /// as they are told votes worse than theirs:
+    /// 1. Server 2 loses its quorum and looks; server 1, which still follows it, answers that.
+    /// 2. Server 1 notices and looks, with a worse vote than server 2's.
+    /// 3. Server 2 only repeats itself when it hears nothing, and it hears server 1 repeat itself.
+    private mutating func hearEarly(into effects: inout [Effect]) {
+        for voter in electorate.voters {
+            guard phase == .looking, let theirs = early.removeValue(forKey: voter) else { continue }
+            receiveVote(theirs, from: voter, into: &effects)
+        }
+        early = [:]
     }
 
     /// What this server proposes before it has heard of anybody better.

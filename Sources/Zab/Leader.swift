@@ -431,6 +431,11 @@ package struct Leader: Reducer {
     private mutating func beginSync(_ index: Int, into effects: inout [Effect]) {
         guard case .agreed(let lastZxid) = links[index].stage else { return }
         links[index].stage = .syncing
+        // 1. Server 2 acknowledges a proposal, and comes anew before that is committed.
+        // 2. What is not committed is cut off its log, and sent again.
+        // 3. We flush the proposal ourselves: with the old word of 2 that would be a quorum, and
+        //    nobody but us has it.
+        if let server = links[index].server { deliver(.returned(server), into: &effects) }
         links[index].lastHeard = tick
         effects.append(.synchronise(links[index].id, from: lastZxid))
     }

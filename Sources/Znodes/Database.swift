@@ -324,11 +324,13 @@ public final class Database {
     }
 
     /// All of it or nothing: a multi with an error inside, or with anything unknown, changes nothing.
+    /// The errors are in the reply; but that the session has moved concerns the whole connection.
     private func applyMulti(
         _ header: TxnHeader, _ reader: inout JuteReader, _ body: UnsafeMutablePointer<ByteBuffer>?
     ) throws(TxnError) -> ErrorCode {
         var scan = reader
         let hasFailed = try Self.scanMulti(&scan)
+        var hasMoved = false
         do throws(JuteError) {
             let count = try reader.readCount() ?? 0
             for _ in 0..<count {
@@ -337,8 +339,9 @@ public final class Database {
                 guard let type = OpCode(rawValue: number) else { continue }
                 var fields = JuteReader(record, limits: .frame)
                 if hasFailed {
-                    let error = type == .error ? try fields.readInt() : 0
-                    body?.pointee.appendMultiError(ErrorCode(rawValue: error))
+                    let error = ErrorCode(rawValue: type == .error ? try fields.readInt() : 0)
+                    body?.pointee.appendMultiError(error)
+                    if error == .sessionMoved { hasMoved = true }
                     continue
                 }
                 let resultType: OpCode =
@@ -353,7 +356,7 @@ public final class Database {
             throw .malformed(error)
         }
         body?.pointee.appendMultiEnd()
-        return .ok
+        return hasMoved ? .sessionMoved : .ok
     }
 
     /// Checks that every operation can be read; true when one of them is an error.

@@ -23,8 +23,19 @@ public final class Proposer {
         /// A longer list of paths is left out: the record could not be read back. Applying removes
         /// what the session owns with or without it.
         public var listedPathsBytesMax = 0xfffff
+        public var strangers = Strangers.unknown
 
         public init() {}
+    }
+
+    /// What a session is that the tracker does not know.
+    public enum Strangers: Sendable {
+        /// None at all: a standalone server knows every session.
+        case unknown
+        /// Over.
+        case expired
+        /// Perhaps a local session, known only to the server that began it; over if that is this one.
+        case local(exceptOf: ServerID)
     }
 
     /// Who asks, and when.
@@ -36,12 +47,15 @@ public final class Proposer {
         public var time: Int64
         /// Where the request came from.
         public var owner: LinkID
+        /// The session is a local one of this server, and lives.
+        public var isLocal: Bool
 
         public init(
             session: SessionID, cxid: Int32, identities: [Identity], time: Int64,
-            owner: LinkID = .here
+            owner: LinkID = .here, isLocal: Bool = false
         ) {
             self.owner = owner
+            self.isLocal = isLocal
             self.session = session
             self.cxid = cxid
             self.identities = identities
@@ -273,15 +287,29 @@ public final class Proposer {
         return .ok
     }
 
-    /// The session may write: it is known, not closing, and its client has not gone elsewhere.
-    func checkSession(_ origin: Origin) -> ErrorCode {
-        guard let slot = tracker.slot(of: origin.session) else { return .unknownSession }
+    /// The session may write: it is known, not closing, and its client has not gone elsewhere; or it
+    /// may be a local one, which can own nothing.
+    ///
+    /// Source: ZooKeeper, `LeaderSessionTracker.checkSession`, `checkGlobalSession`.
+    func checkSession(_ origin: Origin, isToOwn: Bool = false) -> ErrorCode {
+        guard let slot = tracker.slot(of: origin.session) else {
+            return checkStranger(origin, isToOwn: isToOwn)
+        }
         guard !tracker.isClosing(slot) else { return .sessionExpired }
         guard let owner = tracker.owner(slot) else {
             tracker.setOwner(slot, origin.owner)
             return .ok
         }
         return owner == origin.owner ? .ok : .sessionMoved
+    }
+
+    private func checkStranger(_ origin: Origin, isToOwn: Bool) -> ErrorCode {
+        if origin.isLocal { return isToOwn ? .ephemeralOnLocalSession : .ok }
+        return switch options.strangers {
+        case .unknown: .unknownSession
+        case .local(let own) where !isToOwn && !origin.session.began(at: own): .ok
+        case .expired, .local: .sessionExpired
+        }
     }
 
     /// What a session owns in the tree as it will be: committed ones oldest first, then those on

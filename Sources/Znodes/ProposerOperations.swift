@@ -83,7 +83,7 @@ extension Proposer {
             // Deviation: a createTTL without a TTL flag. Apache's server can log one that stops it.
             return .badArguments
         }
-        let session = checkSession(origin)
+        let session = checkSession(origin, isToOwn: mode.isEphemeral)
         guard session == .ok else { return session }
         return request.path.withUnsafeBytes { path in
             guard let slash = path.lastSlash, !path.containsNUL else { return .badArguments }
@@ -395,7 +395,7 @@ extension Proposer {
     }
 
     @_lifetime(reader: copy reader)
-    private static func skipOperation(
+    static func skipOperation(
         _ type: OpCode, _ reader: inout JuteReader
     ) throws(JuteError) {
         switch type {

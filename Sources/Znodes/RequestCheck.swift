@@ -27,6 +27,32 @@ extension Proposer {
         return .ok
     }
 
+    /// Whether the write creates an ephemeral znode, for which a local session is not enough. What
+    /// cannot be read creates nothing.
+    ///
+    /// Source: ZooKeeper, `QuorumZooKeeperServer.checkUpgradeSession`.
+    public static func createsEphemeral(_ op: OpCode, body: Span<UInt8>) -> Bool {
+        var reader = JuteReader(body, limits: .frame)
+        guard op == .multi else { return isEphemeralCreate(op, reader) }
+        guard let count = countOperations(body) else { return false }
+        for _ in 0..<count {
+            guard let header = try? MultiHeader(reading: &reader),
+                let type = OpCode(rawValue: header.type)
+            else { preconditionFailure("the operations were counted") }
+            if isEphemeralCreate(type, reader) { return true }
+            try? skipOperation(type, &reader)
+        }
+        return false
+    }
+
+    /// The flag means nothing to the operations that create containers and TTL znodes.
+    private static func isEphemeralCreate(_ op: OpCode, _ reader: JuteReader) -> Bool {
+        guard op == .create || op == .create2 else { return false }
+        var reader = reader
+        guard let request = try? CreateRequest(reading: &reader, op: op) else { return false }
+        return CreateMode(rawValue: request.flags)?.isEphemeral ?? false
+    }
+
     /// A TTL has to be one where the request says so, and nowhere else.
     private static func checkMode(_ request: borrowing CreateRequest, _ op: OpCode) -> ErrorCode {
         guard let mode = CreateMode(rawValue: request.flags) else { return .badArguments }

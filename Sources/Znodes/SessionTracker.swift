@@ -116,6 +116,11 @@ public struct SessionTracker {
         freeSlots.append(slot)
     }
 
+    /// No session lives any more.
+    public mutating func removeAll() {
+        self = SessionTracker(tickMilliseconds: Int32(tickMilliseconds))
+    }
+
     /// The sessions whose time is over; they are closing from now on.
     public mutating func expire(now: Int64) -> [SessionID] {
         guard var bucket = nextBucket else { return [] }

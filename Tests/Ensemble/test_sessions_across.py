@@ -100,6 +100,96 @@ def test_a_session_moves_to_another_server(trio):
         reader.close_session()
 
 
+def test_a_leader_hears_no_more_of_who_has_left_it(trio):
+    """Not even reads: what it shows would be older than what the client has seen elsewhere."""
+    with trio.leader.session() as old, trio.followers[0].session(session=old) as new:
+        sync(new)
+        with pytest.raises(wire.Closed):
+            old.get("/")
+        new.close_session()
+
+
+def test_a_multi_of_who_has_left_is_not_answered(trio):
+    """The error is inside it; it ends the connection like that of any other write."""
+    first, second = trio.followers
+    with first.session() as old, second.session(session=old) as new:
+        sync(new)
+        with pytest.raises(wire.Closed):
+            old.multi(("create", wire.create("/left")), ("create", wire.create("/left-2")))
+        assert new.exists("/left") is None
+        new.close_session()
+
+
+@pytest.mark.parametrize("role", ["leader", "follower"])
+def test_replies_belong_to_requests_of_their_connection(trio, role):
+    """Clients may count anew on each connection, while writes of the last one are on their way."""
+    member = trio.leader if role == "leader" else trio.followers[0]
+    with member.session() as first:
+        previous = first
+        for index in range(20):
+            previous.send("create", wire.create(f"/{role}-{index}-unheard"), xid=7)
+            following = wire.Connection(member.address)
+            following.send_bytes(
+                wire.connect_request(20_000, first.session_id, first.password)
+                + wire.request(7, "create", wire.create(f"/{role}-{index}-heard")))
+            assert wire.decode_connected(following.receive_frame()).timeout == 20_000
+            reply = wire.Decoder(following.receive_frame())
+            assert (reply.int(), reply.long() > 0, reply.int()) == (7, True, 0)
+            assert reply.string() == f"/{role}-{index}-heard"
+            previous.close()
+            following.close()
+            previous = member.session(session=first)
+        sync(previous)
+        created = [path for path in previous.children("/") if path.startswith(f"{role}-")]
+        assert len(created) > 20, "no write was left on its way"
+        for path in created:
+            previous.delete(f"/{path}")
+        previous.close_session()
+
+
+def test_one_of_two_that_come_back_at_once_gets_the_session(trio):
+    """While the leader is still asked about the first."""
+    member = next((member for member in trio.followers if member.kind == "aviary"), None)
+    if member is None:
+        pytest.skip("which of them is a matter of time; that it is one is a promise of ours")
+
+    def answers(connection):
+        try:
+            assert wire.decode_connected(connection.receive_frame()).session_id == client.session_id
+            connection.send_bytes(wire.request(wire.PING_XID, "ping"))
+            return bool(connection.receive_frame())
+        except wire.Closed:
+            return False
+
+    with trio.leader.session() as client:
+        for _ in range(5):
+            request = wire.connect_request(20_000, client.session_id, client.password)
+            with wire.Connection(member.address) as one, wire.Connection(member.address) as two:
+                one.send_bytes(request)
+                two.send_bytes(request)
+                assert [answers(one), answers(two)].count(True) == 1
+        with trio.leader.session(session=client) as back:
+            back.close_session()
+
+
+@pytest.mark.parametrize("role", ["leader", "follower"])
+def test_a_timeout_is_negotiated_anew(trio, role):
+    """Whenever its client comes back; the session then lives by that."""
+    member = trio.leader if role == "leader" else trio.followers[0]
+    with member.session(timeout=60_000) as long:
+        long.create("/renewed", flags=wire.EPHEMERAL)
+        long.abort()
+    with member.session(timeout=1000, session=long) as short:
+        assert short.timeout == 1000
+        # Learners may still tell the leader of the time when it was created.
+        deadline = time.monotonic() + 5 * TICK
+        while time.monotonic() < deadline:
+            short.ping()
+            time.sleep(TICK / 2)  # the pace of pings
+        short.abort()
+    wait_gone_everywhere(trio, "/renewed", 10)
+
+
 def test_a_move_with_watches(trio):
     """What changed while the client was between two servers reaches it after the move."""
     first, second = trio.followers

@@ -112,39 +112,31 @@ import Vocabulary
             refusal(lastZxid: zxid(epoch: 2))?.reason == .acceptedEpochBehind(2, currentEpoch: 4))
     }
 
-    @Test func `a current epoch below that of the last txn is refused`() throws {
-        write("5", to: "acceptedEpoch")
-        write("4", to: "currentEpoch")
-        let error = try #require(refusal(lastZxid: zxid(epoch: 5)))
-        #expect(error.reason == .currentEpochBehind(4, lastZxid: zxid(epoch: 5)))
-        #expect(error.file == scratch.file("currentEpoch"))
-        #expect(error.description.contains("0x500000007"))
-        #expect(try files.load(lastZxid: zxid(epoch: 4)) == (5, 4))
-    }
-
-    @Test func `an interrupted replacement of the current epoch counts if it helps`() throws {
+    /// 1. A learner of epoch 6 takes over a history whose last txn is of epoch 5; its own epoch is 4.
+    /// 2. The power fails when the history is on the disk and `currentEpoch` is not.
+    /// 3. The start must find its way: nobody but the disk knows that history.
+    @Test func `a current epoch below that of the last txn is raised to it`() throws {
         write("6", to: "acceptedEpoch")
         write("4", to: "currentEpoch")
-        for useless in ["4", "", "x", "-1"] {
-            write(useless, to: "currentEpoch.tmp")
-            #expect(
-                refusal(lastZxid: zxid(epoch: 5))?.reason
-                    == .currentEpochBehind(4, lastZxid: zxid(epoch: 5)))
-        }
-        write("7", to: "currentEpoch.tmp")
-        #expect(
-            refusal(lastZxid: zxid(epoch: 5))?.reason == .acceptedEpochBehind(6, currentEpoch: 7))
-        write("5", to: "currentEpoch.tmp")
+        #expect(try files.load(lastZxid: zxid(epoch: 4)) == (6, 4))
         #expect(try files.load(lastZxid: zxid(epoch: 5)) == (6, 5))
         #expect(text("currentEpoch") == "5")
-        #expect(scratch.names == ["acceptedEpoch", "currentEpoch"])
     }
 
-    @Test func `an interrupted replacement is not looked at otherwise`() throws {
+    @Test func `a last txn of an epoch that was never accepted is refused`() {
+        write("4", to: "acceptedEpoch")
+        write("4", to: "currentEpoch")
+        let error = refusal(lastZxid: zxid(epoch: 5))
+        #expect(error?.reason == .acceptedEpochBehind(4, currentEpoch: 5))
+        #expect(error?.file == scratch.file("acceptedEpoch"))
+    }
+
+    @Test func `an interrupted replacement is not looked at`() throws {
         write("6", to: "acceptedEpoch")
         write("4", to: "currentEpoch")
-        write("5", to: "currentEpoch.tmp")
-        #expect(try files.load(lastZxid: zxid(epoch: 4)) == (6, 4))
+        write("6", to: "currentEpoch.tmp")
+        #expect(try files.load(lastZxid: zxid(epoch: 5)) == (6, 5))
+        #expect(scratch.names == ["acceptedEpoch", "currentEpoch"])
     }
 
     // MARK: The disk
