@@ -269,6 +269,7 @@ struct ElectionWorld {
         members[server].election = Election(
             id: members[server].id, history: members[server].history, electorate: electorate)
         members[server].role = Role()
+        members[server].heard = []
         try beginLooking(server, with: .started)
         for other in members.indices where other != server {
             schedule(.connecting(server, other), in: delay())
@@ -291,9 +292,11 @@ struct ElectionWorld {
             connect(server, other)
         case .connected(let server, let other, let connection):
             guard connections[line(server, other)] == connection else { break }
+            forgetEarly(server, from: other)
             try step(server, .peerConnected(members[other].id))
         case .refused(let server, let other):
             guard members[server].isUp, connections[line(server, other)] == nil else { break }
+            forgetEarly(server, from: other)
             try step(server, .peerUnreachable(members[other].id))
         case .joining(let server, let role, let attempt):
             guard members[server].role.number == role else { break }

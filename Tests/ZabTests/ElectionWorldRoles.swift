@@ -6,10 +6,25 @@ import Zab
 /// establishes an epoch, the leader writes, a quorum commits, silence ends a role.
 extension ElectionWorld {
     mutating func beginLooking(_ server: Int, with event: Election.Event) throws {
-        members[server].heard = []
+        members[server].heard = early(server)
         members[server].proposed = nil
         if server < setup.voterCount { candidacies.insert(members[server].candidacy) }
         try step(server, event)
+    }
+
+    /// What counts of the time before: the last word of those that looked already.
+    private func early(_ server: Int) -> [(sender: Int, letter: Letter)] {
+        let heard = members[server].heard
+        return members.indices.compactMap { sender in
+            heard.last { $0.sender == sender }
+        }
+        .filter { $0.letter.notification.state == .looking }
+    }
+
+    /// Another connection: what was heard on the last one may not be the last word.
+    mutating func forgetEarly(_ server: Int, from other: Int) {
+        guard members[server].role.state != .looking else { return }
+        members[server].heard.removeAll { $0.sender == other }
     }
 
     mutating func endRole(_ server: Int) throws {
