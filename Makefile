@@ -52,11 +52,22 @@ test-clients: setup build ## Run the tests against the release server: TESTS=Tes
 	AVIARY_SERVER=$(CURDIR)/$(SERVER) PYTHONDONTWRITEBYTECODE=1 \
 	    $(PYTHON) -m pytest -p no:cacheprovider --durations=10 $(or $(TESTS),Tests/Clients)
 
+.PHONY: simulate
+simulate: setup-build ## Run ensembles in virtual time: SEEDS=100, or SEED=7 alone with all that happens.
+	swift build --configuration release $(CHECKS) --product zkSimulate
+	.build/release/zkSimulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100))
+
 .PHONY: bench
 bench: setup ## Measure: bench/run.py.
 	$(RELEASE) --product zkServer
 	$(RELEASE) --product zkBench
 	python3 bench/run.py
+
+.PHONY: bench-ensemble
+bench-ensemble: setup ## Measure three servers: bench/ensemble.py.
+	$(RELEASE) --product zkServer
+	$(RELEASE) --product zkBench
+	python3 bench/ensemble.py
 
 .PHONY: docs
 docs: setup-build ## Write the table of keys in docs/configuration.md anew.

@@ -119,6 +119,21 @@ let package = Package(
             ],
             swiftSettings: common),
 
+        // Proving ground
+        .target(
+            name: "Simulation",
+            dependencies: [
+                "Vocabulary", "Jute", "ClientProtocol", "Transactions", "QuorumProtocol",
+                "StorageFormat", "Znodes", "Zab", "Ensemble",
+            ],
+            swiftSettings: common),
+        .executableTarget(
+            name: "zkSimulate",
+            dependencies: [
+                "Simulation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: common),
+
         // Edge
         .executableTarget(
             name: "zkServer",
@@ -199,6 +214,8 @@ let package = Package(
         .testTarget(
             name: "ZabTests", dependencies: ["Vocabulary", "Zab", "UnitTestSupport"],
             swiftSettings: common),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["Simulation"], swiftSettings: common),
         .testTarget(
             name: "ServerTests",
             dependencies: [

@@ -59,13 +59,6 @@ extension ConfigurationKey {
         ConfigurationKey(
             "multiAddress.enabled", .boolean(\.quorum.multiAddressEnabled),
             "Servers may have several addresses; to be set on all of them before the list says so."),
-        ConfigurationKey(
-            "multiAddress.reachabilityCheckEnabled", .boolean(\.quorum.reachabilityCheckEnabled),
-            "Look which of several addresses can be reached before connecting."),
-        ConfigurationKey(
-            "multiAddress.reachabilityCheckTimeoutMs",
-            .integer(\.quorum.reachabilityCheckTimeoutMilliseconds, .milliseconds, 1...int32Max),
-            "How long that look may take."),
     ]
 
     private static let electionKeys = [
@@ -86,9 +79,6 @@ extension ConfigurationKey {
             .integer(\.quorum.quorumCnxnTimeoutMilliseconds, .milliseconds, -1...int32Max),
             "How long another server may take to say who it is on the election port; 0 or -1:"
                 + " syncLimit."),
-        ConfigurationKey(
-            "electionPortBindRetry", .integer(\.quorum.electionPortBindRetry, .count, 0...int32Max),
-            "Attempts to listen on the election port before giving up; 0: never give up."),
         ConfigurationKey(
             "tcpKeepAlive", .boolean(\.quorum.tcpKeepAlive),
             "TCP keep-alive on election connections."),
@@ -118,11 +108,6 @@ extension ConfigurationKey {
             derivedDefault: "initLimit",
             "How long a learner tries to connect to its leader; 0: the default."),
         ConfigurationKey(
-            "leaderConnectDelayDuringRetryMs",
-            .integer(
-                \.quorum.leaderConnectDelayDuringRetryMilliseconds, .milliseconds, 0...int32Max),
-            "The pause between two attempts to connect to the leader."),
-        ConfigurationKey(
             "leaderServes", .boolean(\.quorum.leaderServes, .yesNo),
             "The leader serves clients too."),
         ConfigurationKey(
@@ -145,15 +130,6 @@ extension ConfigurationKey {
         ConfigurationKey(
             "forceSnapshotSync", .boolean(\.quorum.forceSnapshotSync),
             "Send a snapshot to every learner."),
-        ConfigurationKey(
-            "leader.maxConcurrentSnapSyncs",
-            aliases: ["maxConcurrentSnapSyncs", "leader.maxConcurrentSnapshots"],
-            .integer(\.quorum.maxConcurrentSnapSyncs, .count, 1...int32Max),
-            "Observers that get a snapshot at the same time, at most."),
-        ConfigurationKey(
-            "leader.maxConcurrentDiffSyncs", aliases: ["maxConcurrentDiffSyncs"],
-            .integer(\.quorum.maxConcurrentDiffSyncs, .count, 1...int32Max),
-            "Observers that get transactions to catch up at the same time, at most."),
     ]
 
     private static let observerKeys = [

@@ -46,8 +46,6 @@ package struct QuorumSettings: Equatable, Sendable {
     package var peerType: EnsembleConfiguration.Role?
     /// Accept several addresses for one server, and tell other servers all of them.
     package var multiAddressEnabled = false
-    package var reachabilityCheckEnabled = true
-    package var reachabilityCheckTimeoutMilliseconds = 1000
 
     // Election
 
@@ -57,8 +55,6 @@ package struct QuorumSettings: Equatable, Sendable {
     package var cnxTimeoutMilliseconds = 5000
     /// How long the initial message on the election port may take; 0 or less: `syncLimit` ticks.
     package var quorumCnxnTimeoutMilliseconds = -1
-    /// Attempts to listen on the election port before giving up; 0: never give up.
-    package var electionPortBindRetry = 3
     package var tcpKeepAlive = false
     /// Never 0: resending would not rest.
     package var minNotificationIntervalMilliseconds = 200
@@ -77,8 +73,6 @@ package struct QuorumSettings: Equatable, Sendable {
         get { connectToLearnerMasterLimitIfSet ?? initLimit }
         set { connectToLearnerMasterLimitIfSet = newValue == 0 ? nil : newValue }
     }
-    /// A learner's pause between two attempts to connect to its leader.
-    package var leaderConnectDelayDuringRetryMilliseconds = 100
     /// The leader serves clients too.
     package var leaderServes = true
     /// A `sync` is answered only after a quorum has confirmed that the leader still leads.
@@ -94,10 +88,6 @@ package struct QuorumSettings: Equatable, Sendable {
     package var snapshotSizeFactor = 0.33
     /// Send every learner a snapshot.
     package var forceSnapshotSync = false
-    /// Observers that get a snapshot at the same time, at most.
-    package var maxConcurrentSnapSyncs = 10
-    /// Observers that get transactions to catch up at the same time, at most.
-    package var maxConcurrentDiffSyncs = 100
 
     // Observers
 

@@ -83,6 +83,23 @@ extension ConfigurationKey {
         + list(.notApplicable, because: "packets between servers never wait for more to send") {
             "leader.nodelay follower.nodelay"
         }
+        + list(.notApplicable, because: "all addresses of a server are dialed at once") {
+            """
+            multiAddress.reachabilityCheckEnabled multiAddress.reachabilityCheckTimeoutMs
+            """
+        }
+        + list(.notApplicable, because: "a port that is taken ends the start at once") {
+            "electionPortBindRetry"
+        }
+        + list(.notApplicable, because: "a learner dials again after 10 to 100 milliseconds") {
+            "leaderConnectDelayDuringRetryMs"
+        }
+        + list(.notApplicable, because: "one tree at a time is read for learners, others wait") {
+            """
+            leader.maxConcurrentSnapSyncs maxConcurrentSnapSyncs leader.maxConcurrentSnapshots \
+            leader.maxConcurrentDiffSyncs maxConcurrentDiffSyncs
+            """
+        }
         + list(
             .notApplicable,
             because: "while one flush is in flight the next batch gathers, whatever its size"

@@ -396,7 +396,7 @@ package final class QuorumPeer {
         hasData = true
         proposer = Self.newProposer(database, settings, lastZxid: lastZxid)
         let now = host.clock
-        for (session, timeout) in database.sessions {
+        for (session, timeout) in database.sessions.sorted(by: { $0.key < $1.key }) {
             proposer.tracker.add(session, timeoutMilliseconds: timeout, now: now)
         }
         if !isStandalone {

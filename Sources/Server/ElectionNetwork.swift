@@ -22,6 +22,7 @@ final class ElectionNetwork {
     private let logger: Logger
     private let dialMilliseconds: UInt64
     private let greetingMilliseconds: UInt64
+    private let keepsAlive: Bool
     private let events: Events
     private var listeners: [Listener] = []
     /// Where each server listens, the active configuration first.
@@ -41,13 +42,14 @@ final class ElectionNetwork {
 
     init(
         loop: EventLoop, id: ServerID, dialMilliseconds: Int, greetingMilliseconds: Int,
-        logger: Logger, events: Events
+        keepsAlive: Bool, logger: Logger, events: Events
     ) {
         self.loop = loop
         self.id = id
         self.logger = logger
         self.dialMilliseconds = UInt64(max(1, dialMilliseconds))
         self.greetingMilliseconds = UInt64(max(1, greetingMilliseconds))
+        self.keepsAlive = keepsAlive
         self.events = events
     }
 
@@ -120,6 +122,7 @@ final class ElectionNetwork {
         guard let server = connection.server else { return }
         if let older = connections[server], older !== connection { older.close() }
         connections[server] = connection
+        if keepsAlive { connection.stream.setKeepAlive(delaySeconds: 60) }
         connection.stream.startReading()
         if let notification = waiting.removeValue(forKey: server) {
             connection.send(notification)

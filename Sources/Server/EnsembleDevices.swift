@@ -42,7 +42,7 @@ final class EnsembleDevices {
             ? settings.quorumCnxnTimeoutMilliseconds : settings.syncLimit * tickMilliseconds
         election = ElectionNetwork(
             loop: loop, id: peer.id, dialMilliseconds: settings.cnxTimeoutMilliseconds,
-            greetingMilliseconds: greeting, logger: logger,
+            greetingMilliseconds: greeting, keepsAlive: settings.tcpKeepAlive, logger: logger,
             events: .init(
                 received: { [unowned peer] in peer.received($0, from: $1) },
                 connected: { [unowned peer] in peer.peerConnected($0) },

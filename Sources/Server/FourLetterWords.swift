@@ -170,26 +170,32 @@ extension ZooKeeperServer {
         let ports = { (port: (EnsembleConfiguration.Endpoint) -> UInt16) in
             own.endpoints.map { "\(port($0))" }.joined(separator: "|")
         }
-        return """
+        let text = """
             initLimit=\(settings.initLimit)
             syncLimit=\(settings.syncLimit)
             electionAlg=3
             electionPort=\(ports(\.electionPort))
             quorumPort=\(ports(\.quorumPort))
             peerType=\(own.role == .participant ? 0 : 1)
-            membership:\u{20}
-            \(members.text)
+
             """
+        return isReadOnly ? text : "\(text)membership: \n\(members.text)"
     }
 
-    /// Only who lets sessions expire knows when they do.
+    /// Of global sessions, only who lets them expire knows when they do.
     private var sessionText: String {
-        guard peer.isLeading else {
-            let sessions = database.sessions.sorted { $0.key < $1.key }
-            return "Global Sessions(\(sessions.count)):\n"
+        let sessions = database.sessions.sorted { $0.key < $1.key }
+        let global =
+            peer.isLeading
+            ? sessionSets(proposer.tracker)
+            : "Global Sessions(\(sessions.count)):\n"
                 + sessions.map { "\($0)\t\($1)ms\n" }.joined()
-        }
-        let expiries = proposer.tracker.expiries(now: Int64(now))
+        guard ensemble?.settings.localSessionsEnabled == true else { return global }
+        return "Local \(sessionSets(localSessions))\(peer.isLeading ? "Global " : "")\(global)"
+    }
+
+    private func sessionSets(_ tracker: SessionTracker) -> String {
+        let expiries = tracker.expiries(now: Int64(now))
         let count = expiries.reduce(0) { $0 + $1.ids.count }
         var text = "Session Sets (\(expiries.count))/(\(count)):\n"
         for (left, ids) in expiries {

@@ -158,6 +158,7 @@ extension ZooKeeperServer: QuorumPeerHost {
     package func servingBegan(as state: ServerState) {
         expiryDue = loop.nowMilliseconds + expiryMilliseconds
         snapshots.isServing = true
+        snapshots.considerSnapshot()
         guard ensemble != nil else { return }
         statistics.roles.servingBegan(as: state, now: now)
         logger.info(

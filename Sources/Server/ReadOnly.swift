@@ -23,6 +23,8 @@ extension ZooKeeperServer {
         readOnlyTimer.start(afterMilliseconds: patience) { [unowned self] in
             guard peer.state == .looking else { return }
             isReadOnly = true
+            statistics.beginRole()
+            statistics.roles.roleBegan(now: now)
             logger.warning("serving read-only clients", metadata: ["zxid": "\(lastZxid)"])
         }
     }

@@ -67,10 +67,15 @@ struct RoleStatistics {
         if since.unavailable == nil { since.unavailable = now }
     }
 
-    /// An observer has no part in the election that it hears of.
-    mutating func elected(as state: ServerState, now: UInt64) {
+    /// A server in read-only mode counts from its beginning, too; it still looks for a leader.
+    mutating func roleBegan(now: UInt64) {
         since.role = now
         proposalSizes = ByteSizes()
+    }
+
+    /// An observer has no part in the election that it hears of.
+    mutating func elected(as state: ServerState, now: UInt64) {
+        roleBegan(now: now)
         if let start = since.looking.take(), state != .observing {
             electionTime.record(start, until: now)
         }

@@ -59,6 +59,8 @@ final class Bench {
     private let dueStep: Double
     private var nextWorker = 0
 
+    private var fanOut = FanOut(znodes: 1, sessions: 1)
+
     private let progressTimer: LoopTimer
     private let pauseTimer: LoopTimer
     private var dueTimer: PreciseTimer?
@@ -158,7 +160,7 @@ final class Bench {
             steps.append(.createByHand(naming.parentOfChildren))
             steps.append(
                 .fill(.createChild, count: options.znodes, forEach: false, isMeasured: false))
-        case .get, .set, .mixed, .watch, .multi, .load, .watchTable:
+        case .get, .set, .mixed, .watch, .fanOut, .multi, .load, .watchTable:
             steps.append(
                 .fill(
                     .create, count: options.znodes, forEach: false,
@@ -178,7 +180,7 @@ final class Bench {
                 .fill(.deleteChild, count: options.znodes, forEach: false, isMeasured: false))
             steps.append(.deleteByHand(naming.parentOfChildren))
             steps.append(.fill(.delete, count: 1000, forEach: false, isMeasured: false))
-        case .get, .set, .mixed, .watch, .multi, .load, .watchTable, .idle:
+        case .get, .set, .mixed, .watch, .fanOut, .multi, .load, .watchTable, .idle:
             steps.append(.fill(.delete, count: options.znodes, forEach: false, isMeasured: false))
         }
         steps.append(
@@ -331,6 +333,7 @@ final class Bench {
             let end = options.workload == .create ? Int.max : options.znodes
             session.work = StridedWork(first: session.index, stride: options.sessions, end: end)
         }
+        if options.workload == .fanOut { return startFanOut(now) }
         // In the children workload the first session lists, and the others get.
         var asking = workers
         if options.workload == .children, let listing = asking.popFirst() {
@@ -391,7 +394,7 @@ final class Bench {
             } else {
                 session.ask(.get, index: randomBelow(1000), sentAt: sentAt)
             }
-        case .load, .watchTable, .idle:
+        case .fanOut, .load, .watchTable, .idle:
             outstanding -= 1
         }
     }
@@ -447,6 +450,10 @@ final class Bench {
         statistics.requests &+= 1
         if error != 0 { statistics.count(error: error) }
         switch kind {
+        case .getAndWatch where options.workload == .fanOut:
+            return watches(session, now: now)
+        case .set where options.workload == .fanOut:
+            return  // Its events were measured, and they keep the sessions busy.
         case .getAndWatch:
             return  // The change behind it keeps the session busy.
         case .set where options.workload == .watch:
@@ -475,6 +482,29 @@ final class Bench {
                 askNext(session, sentAt: monotonicNanoseconds())
             }
         }
+    }
+
+    // MARK: Fan-out
+
+    private func startFanOut(_ now: UInt64) {
+        fanOut = FanOut(znodes: options.depth, sessions: options.sessions)
+        for session in workers.dropFirst() { askToWatch(session, now: now) }
+    }
+
+    @inline(__always)
+    private func askToWatch(_ session: Session, now: UInt64) {
+        guard session.isOpen else { return }
+        outstanding += 1
+        session.ask(.getAndWatch, index: fanOut.znode(watchedBy: session.index), sentAt: now)
+    }
+
+    /// With the last of its watchers the znode is set.
+    @inline(__always)
+    private func watches(_ session: Session, now: UInt64) {
+        let znode = fanOut.znode(watchedBy: session.index)
+        guard fanOut.addWatcher(of: znode, now: now), sessions[0].isOpen else { return }
+        outstanding += 1
+        sessions[0].ask(.set, index: znode, sentAt: now)
     }
 
     // MARK: Reports
@@ -550,8 +580,17 @@ extension Bench: SessionDelegate {
 
     func sessionNotified(_ session: Session) {
         statistics.events &+= 1
-        guard options.workload == .watch, case .running = phase else { return }
-        statistics.record(session.now &- min(session.now, session.oldestSentAt))
+        guard case .running = phase else { return }
+        switch options.workload {
+        case .watch:
+            statistics.record(session.now &- min(session.now, session.oldestSentAt))
+        case .fanOut:
+            let setAt = fanOut.whenSet(fanOut.znode(watchedBy: session.index))
+            statistics.record(session.now &- min(session.now, setAt))
+            askToWatch(session, now: session.now)
+        default:
+            break
+        }
     }
 
     func sessionEnded(_ session: Session, reason: String?) {

@@ -8,6 +8,7 @@ enum Workload: String, CaseIterable, ExpressibleByArgument {
     case create
     case mixed
     case watch
+    case fanOut = "fan-out"
     case multi
     case load
     case watchTable = "watch-table"
@@ -21,7 +22,7 @@ enum Workload: String, CaseIterable, ExpressibleByArgument {
     var acceptsRate: Bool {
         switch self {
         case .get, .set, .create, .mixed, .multi, .children: true
-        case .watch, .load, .watchTable, .idle: false
+        case .watch, .fanOut, .load, .watchTable, .idle: false
         }
     }
 }
@@ -71,6 +72,8 @@ struct ZkBench: ParsableCommand {
               mixed        getData and setData, see --read-share
               watch        getData with a watch, setData on the same znode; latency is that of the \
             event
+              fan-out      one session sets --depth znodes, each of them again when all who watch \
+            it have read it; every other session watches one of them; latency is that of the event
               multi        transactions of --operations setData each
               load         creates --znodes znodes and measures that (use with --keep)
               watch-table  every session sets a watch on each of --znodes znodes (use with --hold)
@@ -160,10 +163,13 @@ struct ZkBench: ParsableCommand {
         }
         guard rate.map({ $0 > 0 && workload.acceptsRate }) ?? true else {
             throw ValidationError(
-                "--rate is above 0, and not for watch, load, watch-table and idle")
+                "--rate is above 0, and not for watch, fan-out, load, watch-table and idle")
         }
         guard workload != .watch || znodes >= sessions * depth else {
             throw ValidationError("watch needs a znode for every outstanding request")
+        }
+        guard workload != .fanOut || (sessions > depth && znodes >= depth) else {
+            throw ValidationError("fan-out needs --depth znodes, and a session to watch each")
         }
         guard workload != .children || sessions > 1 else {
             throw ValidationError("children needs a session to list and others to get")

@@ -459,10 +459,7 @@ import Vocabulary
     }
 
     @Test(arguments: [
-        ("maxConcurrentSnapSyncs", \QuorumSettings.maxConcurrentSnapSyncs),
-        ("leader.maxConcurrentSnapshots", \.maxConcurrentSnapSyncs),
-        ("maxConcurrentDiffSyncs", \.maxConcurrentDiffSyncs),
-        ("observer.electionDelayMs", \.observerElectionDelayMilliseconds),
+        ("observer.electionDelayMs", \QuorumSettings.observerElectionDelayMilliseconds),
     ])
     func `other spellings`(
         key: String, field: any KeyPath<QuorumSettings, Int> & Sendable

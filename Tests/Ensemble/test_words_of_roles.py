@@ -9,6 +9,7 @@ import pytest
 
 import wire
 from ensemble import Ensemble, chosen_kinds
+from harness import wait_until
 
 #: What Apache measures in the machinery of its own: the JVM, its request processors and their
 #: queues, caches and thread pools. Nobody else can have these.
@@ -29,7 +30,7 @@ VALUES = """server_state peer_state quorum_size learners synced_followers synced
     digest_mismatches_count observer_master_id""".split()
 
 NOT_SERVING = "This ZooKeeper instance is not currently serving requests\n"
-DATE = r"[^\n]+"
+ANYTHING = r"[^\n]+"
 
 
 def stage(ensemble):
@@ -144,7 +145,7 @@ def test_dump_of_the_leader(scene):
     answer = scene.ensemble[3].four_letter("dump")
     owner = scene.sessions[0].session_id
     assert re.match(r"SessionTracker dump:\nSession Sets \(\d+\)/\(4\):\n"
-                    rf"(\d+ expire at {DATE}:\n(\t0x[0-9a-f]+\n)*)+"
+                    rf"(\d+ expire at {ANYTHING}:\n(\t0x[0-9a-f]+\n)*)+"
                     r"ephemeral nodes dump:\nSessions with Ephemerals \(1\):\n"
                     rf"{hex(owner)}:\n\t/node/mine\n", answer), answer
     for session in scene.sessions:
@@ -240,3 +241,37 @@ def test_without_a_quorum(make_ensemble, kind):
     assert member.four_letter("ruok") == "imok"
     assert member.four_letter("isro") == "null"
     assert member.four_letter("envi").startswith("Environment:\nzookeeper.version=")
+
+
+@pytest.mark.parametrize("kind", sorted(set(chosen_kinds(2))))
+def test_in_read_only_mode(make_ensemble, kind):
+    """What takes part in no quorum says nothing of one."""
+    ensemble = make_ensemble([kind] * 3, start=False, config={"readonlymode.enabled": "true"})
+    member = ensemble[1]
+    member.start()
+    member.wait_answer()
+    wait_until(lambda: member.four_letter("isro") == "ro", 20, "read-only mode")
+    assert re.fullmatch(
+        rf"Zookeeper version: {ANYTHING}\nREAD-ONLY mode; serving only read-only clients\n"
+        rf"(?s:.*)Mode: read-only\nNode count: \d+\n", member.four_letter("srvr"))
+    assert member.four_letter("stat").splitlines()[1:3] == [
+        "READ-ONLY mode; serving only read-only clients", "Clients:"]
+    numbers = member.mntr()
+    assert numbers["zk_server_state"] == "read-only"
+    assert not {"zk_peer_state", "zk_quorum_size", "zk_learners"} & set(numbers)
+    assert member.four_letter("conf").splitlines()[-1] == "peerType=0"
+    assert member.four_letter("dump").startswith("SessionTracker dump:\nGlobal Sessions(0):\n")
+
+
+def test_dump_with_local_sessions(make_ensemble):
+    """Each server knows when those of its own end."""
+    ensemble = make_ensemble(3, leader=3, config={"localSessionsEnabled": "true"})
+    for member, behind in ((ensemble[1], "Global Sessions(0):\n"),
+                           (ensemble[3], "Global Session Sets (0)/(0):\n")):
+        with member.session() as client:
+            assert re.match(
+                rf"SessionTracker dump:\nLocal Session Sets \(\d\)/\(1\):\n"
+                rf"(0 expire at {ANYTHING}:\n)?1 expire at {ANYTHING}:\n\t{hex(client.session_id)}\n"
+                rf"{re.escape(behind)}ephemeral nodes dump:\n", member.four_letter("dump"))
+            assert member.metric("local_sessions") == 1 and member.metric("global_sessions") == 0
+            client.close_session()

@@ -1,0 +1,100 @@
+import Foundation
+import Simulation
+import Testing
+
+/// Whole ensembles in virtual time. A failure names the command that repeats it alone, with
+/// everything that happens in it.
+@Suite struct `Simulation of ensembles` {
+    /// Seeds that once found something, and what that was.
+    static let knownSeeds: [(seed: UInt64, found: String)] = [
+        (5, "a leader counted the word of a follower that had cut its log since"),
+        (137, "a history was on the disk, its epoch was not, and the server did not start again"),
+        (340, "a tree came in front of what the learner's log held already"),
+        (423, "an observer without a log began one behind a hole"),
+        (1189, "records behind a tree that was received came back at the next start"),
+        (10330, "a follower waited for the flush of what it had cut off its log"),
+    ]
+
+    /// How long fresh seeds are tried: `SIMULATION_SECONDS`.
+    private static let seconds =
+        ProcessInfo.processInfo.environment["SIMULATION_SECONDS"].flatMap { Double($0) } ?? 20
+
+    private func expectNoViolation(_ outcome: Simulation.Outcome) {
+        guard let violation = outcome.violation else { return }
+        Issue.record(
+            "make simulate SEED=\(outcome.seed): \(violation), with \(outcome.setup)")
+    }
+
+    @Test func `seeds that found something find nothing any more`() {
+        for (seed, _) in Self.knownSeeds { expectNoViolation(Simulation.run(seed: seed)) }
+    }
+
+    @Test func `fresh seeds find nothing`() {
+        let first = UInt64.random(in: 1 << 20..<1 << 48)
+        tell("simulation: fresh seeds from \(first) on")
+        let end = Date(timeIntervalSinceNow: Self.seconds)
+        var outcomes: [Simulation.Outcome] = []
+        while Date() < end {
+            let seed = first + UInt64(outcomes.count)
+            outcomes.append(Simulation.run(seed: seed))
+            expectNoViolation(outcomes[outcomes.count - 1])
+        }
+        let seconds = outcomes.reduce(0) { $0 + $1.time } / 1_000_000
+        tell("simulation: \(outcomes.count) seeds, \(seconds) s of virtual time")
+        // A world in which nothing happens proves nothing.
+        #expect(!outcomes.isEmpty)
+        #expect(outcomes.count { $0.limit != nil } * 20 <= outcomes.count + 20)
+    }
+
+    @Test func `runs are full of what they are there for`() {
+        let outcomes = (1...20).map { Simulation.run(seed: $0) }
+        func sum(_ count: (Simulation.Outcome) -> Int) -> Int {
+            outcomes.reduce(0) { $0 + count($1) }
+        }
+        #expect(sum(\.epochs) > 40)
+        #expect(sum(\.crashes) > 60)
+        #expect(sum(\.acknowledged) > 4000)
+        #expect(sum(\.reads) > 4000)
+        #expect(sum(\.syncReads) > 1000)
+        #expect(sum(\.events) > 400)
+        #expect(sum(\.snapshotsSent) > 10)
+        #expect(sum(\.truncations) > 2)
+    }
+
+    @Test func `the same seed is the same run`() {
+        for seed in 1...5 as ClosedRange<UInt64> {
+            let first = Simulation.run(seed: seed)
+            let second = Simulation.run(seed: seed)
+            #expect(first.digest == second.digest)
+            #expect(first.happenings == second.happenings)
+        }
+        #expect(Simulation.run(seed: 1).digest != Simulation.run(seed: 2).digest)
+    }
+
+    /// Unbuffered, so that it is there when something traps.
+    private func tell(_ line: String) {
+        FileHandle.standardError.write(Data((line + "\n").utf8))
+    }
+}
+
+/// Bugs that are put into the simulated shell, one at a time: each must be found. Those inside the
+/// core are planted by `scripts/plant-bugs`.
+@Suite struct `Planted bugs` {
+    private static let seedsMax: UInt64 = 400
+    /// Where some are found at once: debug builds are slow.
+    private static let firstSeeds: [Plant: UInt64] = [
+        .persistHistoryLater: 3, .skipTruncation: 9, .readAcrossHoles: 14,
+        .answerSyncsUnconfirmed: 119, .acceptClientsAhead: 19,
+    ]
+
+    @Test(arguments: Plant.allCases)
+    func `a planted bug is found`(_ plant: Plant) {
+        var options = Simulation.Options()
+        options.plant = plant
+        let first = Self.firstSeeds[plant] ?? 1
+        let found = (first..<first + Self.seedsMax).first {
+            Simulation.run(seed: $0, options).violation != nil
+        }
+        #expect(found != nil, "nobody notices \(plant) in \(Self.seedsMax) seeds")
+    }
+}
