@@ -40,7 +40,7 @@ ensemble: build ## Build, and run three servers on this machine: DIRECTORY=.buil
 	exec scripts/ensemble $(DIRECTORY)
 
 .PHONY: test
-test: setup test-swift test-clients ## Run all tests.
+test: setup test-swift test-clients test-ensemble test-planted ## Run all tests.
 
 .PHONY: test-swift
 test-swift: setup-build ## Run the tests inside the process (debug build).
@@ -51,6 +51,18 @@ test-clients: setup build ## Run the tests against the release server: TESTS=Tes
 	$(RELEASE) --product zkBench
 	AVIARY_SERVER=$(CURDIR)/$(SERVER) PYTHONDONTWRITEBYTECODE=1 \
 	    $(PYTHON) -m pytest -p no:cacheprovider --durations=10 $(or $(TESTS),Tests/Clients)
+
+.PHONY: test-ensemble
+test-ensemble: setup build ## Run the tests of ensembles: ours, then together with Apache's servers.
+	for kinds in $(or $(KINDS),aviary aviary,apache); do \
+	    AVIARY_SERVER=$(CURDIR)/$(SERVER) AVIARY_ENSEMBLE_KINDS=$$kinds PYTHONDONTWRITEBYTECODE=1 \
+	        $(PYTHON) -m pytest -p no:cacheprovider --durations=10 \
+	        $(or $(TESTS),Tests/Ensemble) || exit 1; \
+	done
+
+.PHONY: test-planted
+test-planted: setup-build ## Plant known bugs one at a time; the simulation must find each.
+	scripts/plant-bugs
 
 .PHONY: simulate
 simulate: setup-build ## Run ensembles in virtual time: SEEDS=100, or SEED=7 alone with all that happens.

@@ -217,6 +217,13 @@ let package = Package(
         .testTarget(
             name: "SimulationTests", dependencies: ["Simulation"], swiftSettings: common),
         .testTarget(
+            name: "EnsembleCaptureTests",
+            dependencies: [
+                "Vocabulary", "Jute", "Transactions", "QuorumProtocol", "StorageFormat", "Znodes",
+                "Zab", "Ensemble", "UnitTestSupport",
+            ],
+            swiftSettings: common),
+        .testTarget(
             name: "ServerTests",
             dependencies: [
                 "Vocabulary", "Jute", "Transactions", "StorageFormat", "Ensemble", "Server",

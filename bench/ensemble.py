@@ -69,7 +69,8 @@ class Ensemble:
         for server_id in range(1, SERVERS + 1):
             member = kind(os.path.join(directory, f"server-{server_id}"), options)
             member.port, member.quorum_port, member.election_port = listening_ports(3)
-            with open(os.path.join(member.directory, "data", "myid"), "w", encoding="ascii") as file:
+            path = os.path.join(member.directory, "data", "myid")
+            with open(path, "w", encoding="ascii") as file:
                 file.write(f"{server_id}\n")
             self.members.append(member)
 
@@ -413,7 +414,8 @@ class OpenLoad:
 
     def latencies(self, begin, end):
         """Of the requests due between two moments, in seconds."""
-        return [round(answer.at - answer.due, 6) for answer in self.answers if begin <= answer.due < end]
+        return [round(answer.at - answer.due, 6)
+                for answer in self.answers if begin <= answer.due < end]
 
 
 def percentile(values, share):
@@ -608,17 +610,19 @@ class Bench(run.Bench):
         return load.longest_gap(since=began - 0.5)
 
     def catchup(self):
-        """A follower that missed many writes returns: how long, and what the leader's clients see."""
+        """A follower returns after many writes: how long, and what the leader's clients see."""
         writes = self.options.missed_writes
         seen = self.raw["catchup"]
         for _ in range(self.options.rounds):
             with self.ensembles() as ensembles:
                 self.fill(ensembles, 1)
                 for ensemble in ensembles:
-                    seen.setdefault(ensemble.name, []).append(self.return_of_follower(ensemble, writes))
+                    seen.setdefault(ensemble.name, []).append(
+                        self.return_of_follower(ensemble, writes))
         self.table.add(
             f"back in step after {writes:,} missed writes", "s",
-            {name: median([one["seconds"] for one in all_]) for name, all_ in seen.items()}, digits=2)
+            {name: median([one["seconds"] for one in all_]) for name, all_ in seen.items()},
+            digits=2)
         for kind in "set", "get":
             before, during = (
                 {name: percentile(itertools.chain(*(one[kind][when] for one in all_)), 0.99)
@@ -652,9 +656,11 @@ class Bench(run.Bench):
             for load in sets, gets:
                 load.wait_success(since=ended)  # All that were due before are answered.
         say(f"  {ensemble.name}: {ended - launched:.2f} s")
-        return {"seconds": ended - launched, **{
-            kind: {"before": load.latencies(began, launched), "during": load.latencies(launched, ended)}
-            for kind, load in (("set", sets), ("get", gets))}}
+        result = {"seconds": ended - launched}
+        for kind, load in ("set", sets), ("get", gets):
+            result[kind] = {"before": load.latencies(began, launched),
+                            "during": load.latencies(launched, ended)}
+        return result
 
 
 MEASUREMENTS = ["sets", "creates", "gets", "events", "memory", "failover", "catchup"]

@@ -1,4 +1,5 @@
 import Jute
+import QuorumProtocol
 import StorageFormat
 import Transactions
 import Vocabulary
@@ -41,9 +42,13 @@ struct Disk {
     private(set) var snapshots: [Snapshot] = []
     private(set) var acceptedEpoch: Int64?
     private(set) var currentEpoch: Int64?
+    /// The active configuration, and one that was proposed behind it.
+    private(set) var configuration: EnsembleConfiguration
+    private(set) var seen: EnsembleConfiguration?
 
-    /// What a first start writes.
-    init(empty snapshot: [UInt8]) {
+    /// What a first start finds and writes.
+    init(_ configuration: EnsembleConfiguration, empty snapshot: [UInt8]) {
+        self.configuration = configuration
         snapshots = [Snapshot(zxid: .zero, bytes: snapshot)]
     }
 
@@ -79,6 +84,9 @@ struct Disk {
 
     mutating func saveAcceptedEpoch(_ epoch: Int64) { acceptedEpoch = epoch }
     mutating func saveCurrentEpoch(_ epoch: Int64) { currentEpoch = epoch }
+
+    mutating func save(active: EnsembleConfiguration) { configuration = active }
+    mutating func save(seen: EnsembleConfiguration) { self.seen = seen }
 
     mutating func write(_ snapshot: Snapshot, keeping count: Int) {
         snapshots.removeAll { $0.zxid == snapshot.zxid }

@@ -16,6 +16,8 @@ struct Setup {
     var readsLogs = true
     var alwaysSendsSnapshots = false
     var observerLogs = true
+    /// Whether the end of a session names its ephemeral znodes.
+    var listsEphemerals = true
     /// So many records in the log make a snapshot due.
     var snapshotRecords = 1000
     var snapshotsKept = 3
@@ -51,7 +53,7 @@ struct Setup {
 
     init(drawnFrom random: inout SeededGenerator, servers: [Int], minutes: Int?) {
         let count = servers.isEmpty ? random.within(3...7) : random.pick(servers)
-        observerCount = count > 3 && random.chance(percent: 30) ? 1 : 0
+        observerCount = count > 3 && random.chance(percent: 40) ? 1 : 0
         participantCount = count - observerCount
         if participantCount >= 3, random.chance(percent: 15) {
             let groupCount = random.within(1...3)
@@ -66,7 +68,8 @@ struct Setup {
         keptTxns = random.pick([1, 5, 20, 100, 500])
         readsLogs = random.chance(percent: 70)
         alwaysSendsSnapshots = random.chance(percent: 7)
-        observerLogs = random.chance(percent: 70)
+        observerLogs = random.chance(percent: 50)
+        listsEphemerals = random.chance(percent: 50)
         snapshotRecords = random.pick([5, 30, 100, 1000])
         snapshotsKept = random.pick([3, 10])
 

@@ -417,9 +417,14 @@ extension SimulatedServer: QuorumPeerHost {
         forgetClients()
     }
 
-    /// There is one configuration for the whole run.
-    func seen(_ configuration: EnsembleConfiguration) {}
-    func activated(_ configuration: EnsembleConfiguration) {}
+    // The servers are the same for the whole run, but their first leader numbers the configuration.
+    func seen(_ configuration: EnsembleConfiguration) {
+        if isAlive() { disk.save(seen: configuration) }
+    }
+
+    func activated(_ configuration: EnsembleConfiguration) {
+        if isAlive() { disk.save(active: configuration) }
+    }
 
     /// Nothing here is counted.
     func reached(_ milestone: Milestone) {}

@@ -80,7 +80,7 @@ final class SimulatedServer {
     init(_ index: Int, world: World) {
         self.index = index
         self.world = world
-        disk = Disk(empty: SnapshotBytes.encode(database))
+        disk = Disk(world.configuration, empty: SnapshotBytes.encode(database))
     }
 
     var id: ServerID { ServerID(rawValue: Int64(index + 1)) }
@@ -111,10 +111,12 @@ final class SimulatedServer {
         do throws(Disk.Refusal) {
             let recent = try restore()
             let epochs = try disk.loadEpochs(lastZxid: database.lastProcessedZxid)
+            let isNewer = disk.seen.map { $0.version > disk.configuration.version } ?? false
+            let lastSeen = isNewer ? disk.seen : nil
             let peer: QuorumPeer
             do throws(QuorumVerifier.Fault) {
                 peer = try QuorumPeer(
-                    id: id, configuration: world.configuration, lastSeen: nil,
+                    id: id, configuration: disk.configuration, lastSeen: lastSeen,
                     lastZxid: database.lastProcessedZxid, epochs: epochs, recent: recent,
                     database: database, settings: settings)
             } catch {
@@ -137,6 +139,7 @@ final class SimulatedServer {
         let setup = world.setup
         var options = Proposer.Options()
         options.reconfigEnabled = true
+        options.closeSessionListsPaths = setup.listsEphemerals
         return QuorumPeer.Settings(
             peer: Peer.Settings(
                 timing: LinkTiming(

@@ -90,10 +90,13 @@ private struct Totals: CustomStringConvertible {
     private var truncations = 0
     private var virtualSeconds = 0
     private var limits = 0
+    /// The same numbers for the same seeds, on every machine.
+    private var digest: UInt64 = 0
 
     mutating func add(_ outcome: Simulation.Outcome) {
         seeds += 1
         if outcome.limit != nil { limits += 1 }
+        digest = digest &* 31 &+ outcome.digest
         epochs += outcome.epochs
         acknowledged += outcome.acknowledged
         reads += outcome.reads
@@ -109,7 +112,8 @@ private struct Totals: CustomStringConvertible {
         let rate = Int(Double(seeds) * 60 / seconds)
         return "\(virtualSeconds) s of virtual time, \(epochs) epochs, \(acknowledged) writes, "
             + "\(reads) reads, \(events) events, \(crashes) crashes, \(snapshotsSent) SNAP, "
-            + "\(truncations) TRUNC, \(limits) ended by a known limit; \(rate) seeds per minute"
+            + "\(truncations) TRUNC, \(limits) ended by a known limit, "
+            + "digest \(String(digest, radix: 16)); \(rate) seeds per minute"
     }
 
     private static func monotonicSeconds() -> Double {

@@ -31,6 +31,10 @@ struct LeaderReplay {
     private var streams: [String: Played] = [:]
     /// So many were recorded so far.
     private var pings: [String: Int] = [:]
+    /// The last that each learner has acknowledged on its connection.
+    private var acknowledged: [ServerID: Zxid] = [:]
+    /// Up to here a quorum was seen to have everything.
+    private var held = Zxid.none
 
     /// A leader that nobody has come to yet.
     init(
@@ -96,6 +100,7 @@ struct LeaderReplay {
             server.times[packet.zxid] = try RecordedTxn(txn).time
         }
         (streams, pings) = ([:], [:])
+        held = server.database.lastProcessedZxid
         for (stream, learner) in older {
             let link = try #require(links[learner])
             _ = link.takeOutput()
@@ -108,7 +113,7 @@ struct LeaderReplay {
                 receive(message)
             }
             peer.turnEnded()
-            collect()
+            try collect()
         }
         for (stream, played) in streams {
             try compare(played, messages.filter { $0.stream == stream && $0.sender == id })
@@ -128,12 +133,18 @@ struct LeaderReplay {
         linksMade += 1
         let link = QuorumLink(id: LinkID(rawValue: linksMade))
         links[learner] = link
+        acknowledged[learner] = nil
         peer.accepted(link)
         return link
     }
 
     /// Bytes arrive in pieces.
     private mutating func hear(_ bytes: [UInt8], on link: QuorumLink) {
+        for case .packet(let packet) in (try? Message.split(bytes)) ?? [] {
+            if packet.type == .ack, let learner = link.server {
+                acknowledged[learner] = packet.zxid
+            }
+        }
         var rest = bytes[...]
         while !rest.isEmpty {
             let count = min(rest.count, random.chance(percent: 30) ? 1 : 1 + random.below(60))
@@ -142,8 +153,26 @@ struct LeaderReplay {
         }
     }
 
-    private mutating func collect() {
-        for (stream, played) in streams { streams[stream]?.sent += played.link.takeOutput() }
+    /// Nothing is promised before a quorum has it: a history, or a transaction.
+    private mutating func collect() throws {
+        for (stream, played) in streams {
+            let output = played.link.takeOutput()
+            for case .packet(let packet) in try Message.split(output) {
+                let promised =
+                    packet.type == .upToDate
+                    ? Zxid(epoch: server.epochs.current, counter: 0) : packet.zxid
+                guard packet.commits || packet.type == .upToDate, promised > held else { continue }
+                held = promised
+                let voters = peer.configuration?.participants ?? []
+                let holders = voters.filter {
+                    $0 == id
+                        ? server.flushed >= promised || packet.type == .upToDate
+                        : acknowledged[$0] ?? .none >= promised
+                }
+                #expect(2 * holders.count > voters.count, "\(packet)")
+            }
+            streams[stream]?.sent += output
+        }
     }
 
     /// What lets our server send this packet.

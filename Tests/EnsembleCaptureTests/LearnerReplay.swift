@@ -5,6 +5,7 @@ import Testing
 import Transactions
 import UnitTestSupport
 import Vocabulary
+import Zab
 import Znodes
 
 /// Our server in the place of an Apache learner: it hears what that one's leader sent, byte for byte,
@@ -27,11 +28,14 @@ struct LearnerReplay {
     private var random: SeededGenerator
     private var unheard: [UInt8] = []
     private var sent: [UInt8] = []
+    /// The other acknowledgement with this zxid is that of UPTODATE.
+    private var hasAcknowledgedHistory = false
 
     /// `history`: what the learner had on its disk. `configuration`: its active one.
     init(
         _ messages: [Recorded], of id: ServerID, leader: ServerID, history: History,
-        configuration: EnsembleConfiguration, reconfigEnabled: Bool = false, disk: Disk, seed: UInt64
+        configuration: EnsembleConfiguration, reconfigEnabled: Bool = false, disk: Disk,
+        seed: UInt64
     ) throws {
         self.messages = messages
         self.leader = leader
@@ -66,7 +70,7 @@ struct LearnerReplay {
         }
         try hear()
         try server.flush()
-        _ = link.takeOutput()
+        try collect()
         sent = []
     }
 
@@ -78,7 +82,7 @@ struct LearnerReplay {
                 try hear()
                 let packet = try #require(message.packet)
                 try act(packet)
-                sent += link.takeOutput()
+                try collect()
             }
         }
         try hear()
@@ -93,7 +97,21 @@ struct LearnerReplay {
             if disk == .atOnce { try server.flush() }
             unheard.removeFirst(count)
         }
-        sent += link.takeOutput()
+        try collect()
+    }
+
+    /// No promise is made before the disk has kept it.
+    private mutating func collect() throws {
+        let output = link.takeOutput()
+        for case .packet(let packet) in try Message.split(output) where packet.type == .ack {
+            if packet.zxid.counter != 0 {
+                #expect(packet.zxid <= server.flushed)
+            } else if !hasAcknowledgedHistory {
+                hasAcknowledgedHistory = true
+                #expect(server.isSettled && server.epochs.current == packet.zxid.epoch)
+            }
+        }
+        sent += output
     }
 
     /// What lets our server send this packet.
@@ -127,7 +145,9 @@ struct LearnerReplay {
     ///
     /// `expected`: nil: what was recorded.
     func compareSent(with expected: [Message]? = nil) throws {
-        let recorded = expected ?? messages.filter { $0.sender != leader && !$0.isEnd }
+        let recorded =
+            expected
+            ?? messages.filter { $0.sender != leader && !$0.isEnd }
             .compactMap(\.packet).map(Message.packet)
         let ours = try Message.split(sent)
         expectSamePings(ours, recorded)
@@ -138,9 +158,18 @@ struct LearnerReplay {
             let acks = recorded.count(where: \.isAck)
             expectSame(Array(ours.filter(\.isAck).prefix(acks)), recorded.filter(\.isAck))
             expectSame(
-                ours.filter { !$0.isPing && !$0.isAck }, recorded.filter { !$0.isPing && !$0.isAck })
+                ours.filter { !$0.isPing && !$0.isAck }, recorded.filter { !$0.isPing && !$0.isAck }
+            )
         }
         #expect(server.complaints == [])
+        // Clients hear of what they wait for.
+        #expect(server.syncsCompleted == fromLeader.count { $0.type == .sync })
+        let answers = try fromLeader.filter { $0.type == .revalidate }.map { packet in
+            var reader = PlainReader(packet.data ?? [])
+            return Revalidated(
+                session: SessionID(rawValue: try reader.long()), isValid: try reader.bool())
+        }
+        #expect(server.revalidated == answers)
     }
 
     /// What was recorded, without the acknowledgements of the history that came in front of NEWLEADER.
@@ -157,7 +186,8 @@ struct LearnerReplay {
         var kept = history
         var received = fromLeader
         if let cut = received.first(where: { $0.type == .trunc }) {
-            kept.txns.removeAll { txn in (try? RecordedTxn(txn)).map { $0.zxid > cut.zxid } ?? true }
+            kept.txns.removeAll { txn in (try? RecordedTxn(txn)).map { $0.zxid > cut.zxid } ?? true
+            }
         }
         if let snap = received.first(where: { $0.type == .snap }) {
             kept = History(tree: (snap.zxid, try Recorded.tree(in: messages)))

@@ -98,18 +98,18 @@ enum Past: Sendable {
 
 extension History {
     /// With one transaction more, which was never sent to anybody: what it was is not known, only
-    /// that it came next.
+    /// that it came next. Here it is a session, which must be gone in the end.
     fileprivate func withStray() throws -> History {
         var strayed = self
         let bytesOfLast = try #require(txns.last)
         let last = try RecordedTxn(bytesOfLast)
         let stray = TxnHeader(
-            session: last.session, cxid: last.cxid + 1, zxid: last.zxid.next, time: last.time,
-            type: .error)
+            session: SessionID(rawValue: last.session.rawValue + 1), cxid: 0, zxid: last.zxid.next,
+            time: last.time, type: .createSession)
         strayed.txns.append(
             bytes {
                 stray.append(to: &$0)
-                $0.append(ErrorCode.noNode.rawValue)
+                $0.append(Int32(30_000))
             })
         return strayed
     }

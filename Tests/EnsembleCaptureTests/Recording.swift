@@ -209,7 +209,11 @@ enum Message: Equatable, CustomStringConvertible {
     var isAck: Bool { packet?.type == .ack }
 
     func naming(only server: ServerID) throws -> Message {
-        if case .packet(let packet) = self { .packet(try packet.naming(only: server)) } else { self }
+        if case .packet(let packet) = self {
+            .packet(try packet.naming(only: server))
+        } else {
+            self
+        }
     }
 
     var description: String {

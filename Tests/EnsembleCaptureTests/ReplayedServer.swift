@@ -1,4 +1,3 @@
-import ClientProtocol
 import Ensemble
 import Jute
 import QuorumProtocol
@@ -28,6 +27,12 @@ struct History {
     }
 }
 
+/// What a leader says of a session.
+struct Revalidated: Equatable {
+    var session: SessionID
+    var isValid: Bool
+}
+
 /// A server of ours whose disk is memory and whose clock, clients and network are the test.
 final class ReplayedServer: QuorumPeerHost {
     let peer: QuorumPeer
@@ -35,7 +40,7 @@ final class ReplayedServer: QuorumPeerHost {
     private let history: History
     /// The log, flushed or not.
     private(set) var log: [[UInt8]]
-    private(set) var flushed = Zxid.none
+    private(set) var flushed: Zxid
     private(set) var epochs: Peer.Epochs
     /// A snapshot is to be written, and nobody was told yet that it is on the disk.
     private var owesSnapshot = false
@@ -45,10 +50,9 @@ final class ReplayedServer: QuorumPeerHost {
     var touched: [[(session: SessionID, timeout: Int32)]] = []
 
     private(set) var dialed: ServerID?
-    private(set) var linksClosed: [LinkID] = []
     private(set) var departures: [Peer.Departure] = []
     private(set) var syncsCompleted = 0
-    private(set) var revalidated: [SessionID: Bool] = [:]
+    private(set) var revalidated: [Revalidated] = []
     private(set) var active: [EnsembleConfiguration] = []
     private(set) var complaints: [String] = []
 
@@ -60,6 +64,7 @@ final class ReplayedServer: QuorumPeerHost {
         log = history.txns
         epochs = history.epochs
         try history.restore(into: database)
+        flushed = database.lastProcessedZxid
         var options = Proposer.Options()
         options.extendedTypesEnabled = true
         options.reconfigEnabled = reconfigEnabled
@@ -120,6 +125,12 @@ final class ReplayedServer: QuorumPeerHost {
         peer.flushed(upTo: end)
     }
 
+    /// Nothing that it was given is on its way to the disk.
+    var isSettled: Bool {
+        guard let last = log.last, let txn = try? RecordedTxn(last) else { return !owesSnapshot }
+        return !owesSnapshot && txn.zxid <= flushed
+    }
+
     func append(_ batch: LogBatch) {
         batch.forEachTxn { log.append([UInt8]($0)) }
     }
@@ -140,6 +151,7 @@ final class ReplayedServer: QuorumPeerHost {
         log.removeAll { txn in
             (try? RecordedTxn(txn)).map { $0.zxid > zxid } ?? true
         }
+        flushed = min(flushed, zxid)
     }
 
     func reload() -> [LogBatch] {
@@ -165,7 +177,7 @@ final class ReplayedServer: QuorumPeerHost {
 
     func markDirty(_ link: QuorumLink) {}
 
-    func close(_ link: QuorumLink) { linksClosed.append(link.id) }
+    func close(_ link: QuorumLink) {}
 
     func send(_ notification: ElectionNotification, to server: ServerID) {}
 
@@ -209,7 +221,9 @@ final class ReplayedServer: QuorumPeerHost {
 
     func syncCompleted() { syncsCompleted += 1 }
 
-    func revalidated(_ session: SessionID, isValid: Bool) { revalidated[session] = isValid }
+    func revalidated(_ session: SessionID, isValid: Bool) {
+        revalidated.append(Revalidated(session: session, isValid: isValid))
+    }
 
     func sessionMoved(_ session: SessionID) {}
 

@@ -5,14 +5,13 @@ import Testing
 /// Whole ensembles in virtual time. A failure names the command that repeats it alone, with
 /// everything that happens in it.
 @Suite struct `Simulation of ensembles` {
-    /// Seeds that once found something, and what that was.
+    /// Seeds that find a bug which was there once. Another draw in `Setup` makes other runs of them:
+    /// then `scripts/plant-bugs` says which ones find them now.
     static let knownSeeds: [(seed: UInt64, found: String)] = [
-        (5, "a leader counted the word of a follower that had cut its log since"),
-        (137, "a history was on the disk, its epoch was not, and the server did not start again"),
-        (340, "a tree came in front of what the learner's log held already"),
-        (423, "an observer without a log began one behind a hole"),
-        (1189, "records behind a tree that was received came back at the next start"),
-        (10330, "a follower waited for the flush of what it had cut off its log"),
+        (242, "a leader counted the word of a follower that had cut its log since"),
+        (243, "an observer without a log began one behind a hole"),
+        (179, "a follower waited for the flush of what it had cut off its log"),
+        (215, "a sync was answered by a leader that had been replaced"),
     ]
 
     /// How long fresh seeds are tried: `SIMULATION_SECONDS`.
@@ -83,8 +82,7 @@ import Testing
     private static let seedsMax: UInt64 = 400
     /// Where some are found at once: debug builds are slow.
     private static let firstSeeds: [Plant: UInt64] = [
-        .persistHistoryLater: 3, .skipTruncation: 9, .readAcrossHoles: 14,
-        .answerSyncsUnconfirmed: 119, .acceptClientsAhead: 19,
+        .answerSyncsUnconfirmed: 32, .acceptClientsAhead: 17,
     ]
 
     @Test(arguments: Plant.allCases)
