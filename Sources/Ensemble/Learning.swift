@@ -118,7 +118,10 @@ extension QuorumPeer {
         do throws(QuorumProtocolError) {
             let used = try reader.consume(bytes, into: &target)
             snapshotReader = reader
-            guard reader.isFinished else { return used }
+            guard reader.isFinished else {
+                post(.learner(.heard))
+                return used
+            }
             snapshotReader = nil
             do throws(RestoreError) {
                 try database.finishSnapshot(zxid: snapshotZxid, digest: nil)

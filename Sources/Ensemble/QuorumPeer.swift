@@ -106,10 +106,10 @@ package final class QuorumPeer {
 
     /// A server of an ensemble.
     ///
-    /// - Parameters:
-    ///   - lastSeen: a newer configuration that was proposed and is not known to be active.
-    ///   - lastZxid: of the log; `none`: there is no data, and nobody said that this is meant so.
-    ///   - recent: the last transactions of the logs, all applied.
+    /// `lastSeen`: a newer configuration that was proposed and is not known to be active.
+    /// `lastZxid`: of the log; `none`: there is no data, and nobody said that this is meant so.
+    /// `recent`: the last transactions of the logs, all applied.
+    /// Throws when the servers can never agree.
     package init(
         id: ServerID, configuration: EnsembleConfiguration, lastSeen: EnsembleConfiguration?,
         lastZxid: Zxid, epochs: Peer.Epochs, recent: [LogBatch], database: Database,
@@ -364,6 +364,8 @@ package final class QuorumPeer {
         case .serve(let epoch):
             if let lastSeen { activate(lastSeen) }
             beginLeading(lastZxid: Zxid(epoch: epoch, counter: 0))
+            // The configuration that was completed with the epoch may be one without this leader.
+            if configuration?.participants.contains(id) == false { post(.leader(.replaced)) }
         case .commit(let zxid): commit(upTo: zxid)
         case .commitReconfig(let zxid, let designated):
             commitReconfiguration(zxid, designated: designated)

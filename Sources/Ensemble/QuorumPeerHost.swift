@@ -33,7 +33,7 @@ package protocol QuorumPeerHost: AnyObject {
 
     // MARK: Network
 
-    /// Dials the leader; `QuorumPeer.connected` or `disconnected` says what came of it.
+    /// Dials the leader; `QuorumPeer.connected` or `dialFailed` says what came of it.
     func dial(_ leader: ServerID)
     /// The link has output.
     func markDirty(_ link: QuorumLink)

@@ -31,12 +31,18 @@ final class ClientConnection: StreamDelegate {
     /// A request that has no reply yet.
     enum Pending {
         case write
+        /// Waits to be in step with the leader; what stands behind it waits, too.
+        case sync
         /// A write that is applied; its reply waits for what is in front of it.
         case reply(xid: Int32, zxid: Zxid, ErrorCode, body: [UInt8], arrival: UInt64)
         /// Something to be answered when the writes in front of it are.
         case frame([UInt8], arrival: UInt64)
         /// A write whose body is no record.
         case failure(xid: Int32, ErrorCode, arrival: UInt64)
+
+        var isSync: Bool {
+            if case .sync = self { true } else { false }
+        }
 
         var isWrite: Bool {
             if case .write = self { true } else { false }
@@ -222,16 +228,30 @@ final class ClientConnection: StreamDelegate {
         xid: Int32, zxid: Zxid, error: ErrorCode, arrival: UInt64, body: UnsafeRawBufferPointer
     ) {
         guard case .write? = queue.first else {
-            // The client reads too slowly even for what is in front of this.
-            guard let index = queue.firstIndex(where: { $0.isWrite }) else {
-                preconditionFailure("a write waits in the queue until it is applied")
-            }
-            queue[index] = .reply(xid: xid, zxid: zxid, error, body: Array(body), arrival: arrival)
-            return
+            // A sync in front of it is not done, or the client reads too slowly.
+            return answer(
+                where: { $0.isWrite }, xid: xid, zxid: zxid, error: error, arrival: arrival, body)
         }
         dequeue()
         reply(xid: xid, zxid: zxid, error: error, arrival: arrival) { $0.append(body) }
         answerWaiting()
+    }
+
+    /// Answers a sync: the first in the queue that is not done.
+    func answerSync(xid: Int32, zxid: Zxid, arrival: UInt64, body: UnsafeRawBufferPointer) {
+        answer(where: { $0.isSync }, xid: xid, zxid: zxid, error: .ok, arrival: arrival, body)
+        answerWaiting()
+    }
+
+    /// Puts a reply in the place that waits for it.
+    private func answer(
+        where isIt: (Pending) -> Bool, xid: Int32, zxid: Zxid, error: ErrorCode, arrival: UInt64,
+        _ body: UnsafeRawBufferPointer
+    ) {
+        guard let index = queue.firstIndex(where: isIt) else {
+            preconditionFailure("what is waited for stands in the queue")
+        }
+        queue[index] = .reply(xid: xid, zxid: zxid, error, body: Array(body), arrival: arrival)
     }
 
     /// The transaction of this connection's session is applied.
@@ -245,7 +265,7 @@ final class ClientConnection: StreamDelegate {
     private func answerWaiting() {
         while phase != .closing, !isWaitingForOutput, let next = queue.first {
             switch next {
-            case .write: return
+            case .write, .sync: return
             case .reply(let xid, let zxid, let error, let body, let arrival):
                 dequeue()
                 reply(xid: xid, zxid: zxid, error: error, arrival: arrival) { $0.append(body) }

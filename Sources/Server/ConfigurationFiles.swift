@@ -37,7 +37,8 @@ struct ConfigurationFiles {
     }
 
     /// The list that counts, its file named in `zoo.cfg`; gives the reason if they cannot be written.
-    func save(active members: EnsembleConfiguration, own: EnsembleConfiguration.Member?) -> String? {
+    func save(active members: EnsembleConfiguration, own: EnsembleConfiguration.Member?) -> String?
+    {
         attempt { () throws(Failure) in
             let file = DynamicConfiguration.fileName(base: path, version: members.version)
             try write(DynamicConfiguration.text(of: members), to: file)

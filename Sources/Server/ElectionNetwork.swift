@@ -158,8 +158,9 @@ final class ElectionNetwork {
         }
     }
 
-    fileprivate func received(_ notification: ElectionNotification, _ connection: ElectionConnection)
-    {
+    fileprivate func received(
+        _ notification: ElectionNotification, _ connection: ElectionConnection
+    ) {
         guard let server = connection.server, connections[server] === connection else { return }
         events.received(notification, server)
     }

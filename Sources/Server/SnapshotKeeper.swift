@@ -66,6 +66,8 @@ final class SnapshotKeeper {
     /// again at the next start.
     func begin(after report: RecoveryReport) throws(StorageError) {
         if report.snapshot == nil {
+            // Without data, and nobody said that it is meant so: it must not look like data next time.
+            guard report.lastZxid != .none else { return }
             let frozen = database.freeze()
             defer { database.thaw(frozen) }
             // Nobody is served yet.

@@ -115,7 +115,7 @@ extension ZooKeeperServer {
         } catch {
             return refuse(header.xid, .marshallingError, connection)
         }
-        connection.enqueue(.write)
+        connection.enqueue(.sync)
         syncing.append(
             Syncing(connection: connection, xid: header.xid, path: path, arrival: now))
         peer.sync(
@@ -129,9 +129,8 @@ extension ZooKeeperServer {
         var record = ByteBuffer()
         if let path = first.path { record.appendField(path.span) } else { record.appendNull() }
         first.connection.statistics.lastOperation = OpCode.sync.shortName
-        first.connection.answerWrite(
-            xid: first.xid, zxid: lastZxid, error: .ok, arrival: first.arrival,
-            body: record.bytes)
+        first.connection.answerSync(
+            xid: first.xid, zxid: lastZxid, arrival: first.arrival, body: record.bytes)
     }
 
     // MARK: The turn

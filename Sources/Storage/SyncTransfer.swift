@@ -161,9 +161,6 @@ private final class Outbox: @unchecked Sendable {
     ///
     /// - Returns: false if the transfer is cancelled: then the event is dropped.
     func put(_ event: SyncTransfer.Event) -> Bool {
-        // The loop must not wait at the monitor for a thread that waits for idle time.
-        Thread.setCurrentIsIdle(false)
-        defer { Thread.setCurrentIsIdle(true) }
         let (isTaken, mustWake) = monitor.locked {
             while events.count >= SyncTransfer.waitingMax && !isCancelled { monitor.wait() }
             guard !isCancelled else { return (false, false) }

@@ -81,6 +81,8 @@ package struct Leader: Reducer {
         case configurationActivated(Zxid)
         /// By the active configuration another server is to lead.
         case replaced
+        /// A voter that looks has a better candidate.
+        case outvoted
         /// They are on our own disk.
         case flushed(upTo: Zxid)
         /// A client wants to be in step with the leader: with everything up to `after`, of which the
@@ -139,6 +141,8 @@ package struct Leader: Reducer {
         case noQuorumInTime(Phase.Name)
         /// By the active configuration another server leads.
         case replaced
+        /// Before a quorum promised anything, a better candidate came: the others may follow that.
+        case outvoted
         /// Too few voters are alive.
         case quorumLost
         /// The counter of this epoch's zxids is nearly used up: another epoch must begin.
@@ -302,6 +306,9 @@ package struct Leader: Reducer {
             deliver(.reconfigProposed(reconfiguration.quorum), into: &effects)
         case .configurationActivated(let version): configVersion = version
         case .replaced: resign(.replaced, into: &effects)
+        case .outvoted:
+            guard case .collecting = stage else { break }
+            resign(.outvoted, into: &effects)
         case .flushed(let zxid):
             deliver(.acknowledged(upTo: zxid, by: id), into: &effects)
         case .syncRequested(let zxid):

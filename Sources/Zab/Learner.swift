@@ -382,12 +382,19 @@ package struct Learner: Reducer {
 
     // MARK: Time
 
+    /// A tree comes from the leader, piece by piece.
+    private var isReceiving: Bool {
+        if case .snap = mode { true } else { false }
+    }
+
     private mutating func passHalfTick(into effects: inout [Effect]) {
         effects.append(.arm(.halfTick, after: timing.tick / 2))
         let patience: Int
         switch stage {
         // Busy with its own disk, it does not listen.
-        case .restoring, .persisting, .savingAcceptedEpoch, .savingCurrentEpoch: return
+        case .restoring where !isReceiving: return
+        case .restoring: patience = timing.initLimit
+        case .persisting, .savingAcceptedEpoch, .savingCurrentEpoch: return
         case .idle, .connecting, .greeting, .agreeing, .syncing: patience = timing.initLimit
         case .synced, .following, .left: patience = timing.syncLimit
         }

@@ -157,6 +157,11 @@ package struct Peer: Reducer {
             stepElection(.started, into: &effects)
         case .notificationReceived(let notification, let sender):
             stepElection(.notificationReceived(notification, from: sender), into: &effects)
+            // Deviation: in ZooKeeper it leads on until its patience ends.
+            // 1. Servers 1 and 2 look, 3 is not up yet: both vote for 2, and 2 does not wait for 3.
+            // 2. Server 3 starts. Server 1, which has not heard 2's last word, joins it.
+            // 3. Nobody follows server 2, and without this it would wait for `initLimit`.
+            if isBetter(notification, from: sender) { stepLeader(.outvoted, into: &effects) }
         case .peerConnected(let peer):
             stepElection(.peerConnected(peer), into: &effects)
         case .peerUnreachable(let peer):
@@ -188,6 +193,15 @@ package struct Peer: Reducer {
     }
 
     // MARK: Looking
+
+    /// A vote that would have won over the one that made this server lead.
+    private func isBetter(
+        _ theirs: Election.Notification, from sender: ServerID
+    ) -> Bool {
+        theirs.state == .looking && theirs.round >= election.round
+            && electorate.hasVoter(sender) && electorate.active.weight(of: theirs.vote.leader) != 0
+            && theirs.vote > election.currentVote
+    }
 
     private mutating func stepElection(_ event: Election.Event, into effects: inout [Effect]) {
         election.step(event, into: &electionEffects)

@@ -29,7 +29,8 @@ func serve(configFile: String) -> ExitCode {
     }
     do throws(StartError) {
         return try ZooKeeperServer(
-            draft.configuration, configFile: configFile, logger: logger).run()
+            draft.configuration, configFile: configFile, logger: logger
+        ).run()
     } catch {
         logger.critical("cannot start", metadata: ["reason": "\(error)"])
         return error.exitCode

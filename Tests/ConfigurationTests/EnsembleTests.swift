@@ -459,7 +459,7 @@ import Vocabulary
     }
 
     @Test(arguments: [
-        ("observer.electionDelayMs", \QuorumSettings.observerElectionDelayMilliseconds),
+        ("observer.electionDelayMs", \QuorumSettings.observerElectionDelayMilliseconds)
     ])
     func `other spellings`(
         key: String, field: any KeyPath<QuorumSettings, Int> & Sendable

@@ -363,18 +363,6 @@ private func zxid(_ epoch: Int64, _ counter: UInt32) -> Int64 {
         while encoded.wait(timeout: .now()) == .success {}
         #expect(encoded.wait(timeout: .now() + .milliseconds(100)) == .timedOut)
     }
-
-    @Test func `the thread lets others go first`() throws {
-        scratch.addLog([1, 2])
-        let seen = Mutex<Int32>(-1)
-        let receiver = Receiver()
-        try send(after: 1, upTo: 2, to: receiver) { _ in
-            // SCHED_IDLE, which Glibc's module leaves out, is 5.
-            seen.withLock { $0 = sched_getscheduler(0) }
-        }
-        #expect(receiver.receive() == .finished(hasSource: false))
-        #expect(seen.withLock { $0 } == 5)
-    }
 }
 
 @Suite struct SnapshotTransferTests {

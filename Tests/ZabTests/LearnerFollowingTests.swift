@@ -190,19 +190,22 @@ import Zab
         var saving = LearnerScenario.greeting()
         saving.step(.epochOffered(5))
         var restoring = LearnerScenario.agreeing()
-        restoring.step(.syncBegun(.snap(zxid(5, 0))))
+        restoring.step(.syncBegun(.trunc(zxid(4, 5))))
         var savingCurrent = LearnerScenario.persisting()
         savingCurrent.step(.historyPersisted)
         for scenario in [saving, restoring, .persisting(), savingCurrent] {
             #expect(patience(scenario).halfTicks == .max, "\(scenario.learner.stage)")
         }
+        var receiving = LearnerScenario.agreeing()
+        receiving.step(.syncBegun(.snap(zxid(5, 0))))
+        #expect(
+            patience(receiving).halfTicks == 7, "a tree comes from the leader, not from the disk")
     }
 
     @Test func `the time that its own disk took is not the leader's silence`() {
         let cases: [(LearnerScenario, busy: Learner.Event, done: Learner.Event, Int)] = [
             (.greeting(), .epochOffered(5), .acceptedEpochSaved, 7),
             (.agreeing(), .syncBegun(.trunc(zxid(4, 5))), .truncated, 7),
-            (.agreeing(), .syncBegun(.snap(zxid(5, 1))), .snapshotReceived, 7),
             (.persisting(), .historyPersisted, .currentEpochSaved, 5),
         ]
         for (scenario, busy, done, expected) in cases {

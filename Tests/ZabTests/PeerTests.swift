@@ -106,6 +106,15 @@ import Zab
         #expect(three.step(.peerUnreachable(server(1))).contains(.lead))
     }
 
+    @Test func `a leader whom nobody has promised anything gives way to a better candidate`() {
+        var two = Scenario(2)
+        two.step(.started)
+        two.hear(looking(vote(2)), from: 1)
+        two.step(.peerUnreachable(server(3)))
+        #expect(!two.hear(looking(vote(1)), from: 3).contains(.leave(.resigned(.outvoted))))
+        #expect(two.hear(looking(vote(3)), from: 3).last == .leave(.resigned(.outvoted)))
+    }
+
     @Test func `events of roles that it does not have do nothing`() {
         var one = Scenario(1)
         one.step(.started)
