@@ -31,7 +31,7 @@ final class ClientConnection: StreamDelegate {
     /// A request that has no reply yet.
     enum Pending {
         case write
-        /// Waits to be in step with the leader; what stands behind it waits, too.
+        /// Waits to be in step with the leader; nothing stands behind it.
         case sync
         /// A write that is applied; its reply waits for what is in front of it.
         case reply(xid: Int32, zxid: Zxid, ErrorCode, body: [UInt8], arrival: UInt64)
@@ -74,6 +74,7 @@ final class ClientConnection: StreamDelegate {
     private var stash = ByteBuffer()
     private var isParsing = false
     private var isWaitingForOutput = false
+    private var isSyncing = false
     /// The server has too much to do; this connection waits until it has less.
     var isThrottled = false
     var statistics = ConnectionStatistics()
@@ -112,6 +113,7 @@ final class ClientConnection: StreamDelegate {
     private var canGoOn: Bool {
         @inline(__always) get {
             (phase == .established || phase == .fresh) && !isWaitingForOutput && !isThrottled
+                && !isSyncing
         }
     }
 
@@ -228,30 +230,38 @@ final class ClientConnection: StreamDelegate {
         xid: Int32, zxid: Zxid, error: ErrorCode, arrival: UInt64, body: UnsafeRawBufferPointer
     ) {
         guard case .write? = queue.first else {
-            // A sync in front of it is not done, or the client reads too slowly.
-            return answer(
-                where: { $0.isWrite }, xid: xid, zxid: zxid, error: error, arrival: arrival, body)
+            // The client reads too slowly even for what is in front of this.
+            queue[place { $0.isWrite }] = .reply(
+                xid: xid, zxid: zxid, error, body: Array(body), arrival: arrival)
+            return
         }
         dequeue()
         reply(xid: xid, zxid: zxid, error: error, arrival: arrival) { $0.append(body) }
         answerWaiting()
     }
 
-    /// Answers a sync: the first in the queue that is not done.
-    func answerSync(xid: Int32, zxid: Zxid, arrival: UInt64, body: UnsafeRawBufferPointer) {
-        answer(where: { $0.isSync }, xid: xid, zxid: zxid, error: .ok, arrival: arrival, body)
-        answerWaiting()
+    /// A sync takes its place. Nothing behind it is looked at before it is done: a write could be
+    /// committed before, and a read between the two would see it.
+    func enqueueSync() {
+        enqueue(.sync)
+        isSyncing = true
+        stream.pauseReading()
     }
 
-    /// Puts a reply in the place that waits for it.
-    private func answer(
-        where isIt: (Pending) -> Bool, xid: Int32, zxid: Zxid, error: ErrorCode, arrival: UInt64,
-        _ body: UnsafeRawBufferPointer
-    ) {
+    /// Answers the sync, and goes on with what stands behind it.
+    func answerSync(xid: Int32, zxid: Zxid, arrival: UInt64, body: UnsafeRawBufferPointer) {
+        queue[place { $0.isSync }] = .reply(
+            xid: xid, zxid: zxid, .ok, body: Array(body), arrival: arrival)
+        isSyncing = false
+        answerWaiting()
+        resume()
+    }
+
+    private func place(_ isIt: (Pending) -> Bool) -> Int {
         guard let index = queue.firstIndex(where: isIt) else {
             preconditionFailure("what is waited for stands in the queue")
         }
-        queue[index] = .reply(xid: xid, zxid: zxid, error, body: Array(body), arrival: arrival)
+        return index
     }
 
     /// The transaction of this connection's session is applied.

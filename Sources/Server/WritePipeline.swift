@@ -115,7 +115,7 @@ extension ZooKeeperServer {
         } catch {
             return refuse(header.xid, .marshallingError, connection)
         }
-        connection.enqueue(.sync)
+        connection.enqueueSync()
         syncing.append(
             Syncing(connection: connection, xid: header.xid, path: path, arrival: now))
         peer.sync(

@@ -46,6 +46,24 @@ def test_each_server_writes_and_reads(ensemble):
     ensemble.check_trees()
 
 
+def test_what_stands_behind_a_sync_waits_for_it(ensemble):
+    """Nothing overtakes a sync: no reply, and no write that a read before it would see."""
+    for index, member in enumerate(ensemble):
+        with member.session() as session:
+            session.create(f"/behind-{index}")
+            first = session.last_xid + 1
+            for number in range(100):
+                session.send("sync", wire.path_only("/"))
+                session.send("setData", wire.set_data(f"/behind-{index}", b"%d" % number, number))
+                session.send("getData", wire.path_watch(f"/behind-{index}"))
+            for number in range(100):
+                replies = [session.reply() for _ in range(3)]
+                assert [(reply.xid, reply.error) for reply in replies] == \
+                    [(first + 3 * number + place, 0) for place in range(3)]
+                assert wire.Decoder(replies[2].body).buffer() == b"%d" % number
+            session.close_session()
+
+
 def test_pipelined_writes_keep_their_order(ensemble):
     """Many requests of one session on each server, answered in the order they were sent."""
     count = 200
