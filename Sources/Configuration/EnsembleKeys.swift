@@ -140,10 +140,6 @@ extension ConfigurationKey {
             "observerMasterPort", .integer(\.quorum.observerMasterPort, .count, 0...65535),
             "The port on which followers serve observers; 0: none."),
         ConfigurationKey(
-            "observerMaster.sizeLimit",
-            .integer(\.quorum.observerMasterSizeLimitBytes, .bytes, 0...int32Max),
-            "What a follower keeps of recent transactions for observers that join."),
-        ConfigurationKey(
             "observer.reconnectDelayMs",
             .integer(\.quorum.observerReconnectDelayMilliseconds, .milliseconds, 0...int32Max),
             "An observer connects again after a random time up to this."),

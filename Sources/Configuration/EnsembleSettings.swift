@@ -95,8 +95,6 @@ package struct QuorumSettings: Equatable, Sendable {
     package var syncEnabled = true
     /// The port on which followers serve observers; 0: none.
     package var observerMasterPort = 0
-    /// What a follower keeps of recent transactions for observers that join.
-    package var observerMasterSizeLimitBytes = 33_554_432
     /// An observer that lost its leader connects again after a random time up to this.
     package var observerReconnectDelayMilliseconds = 0
     /// An observer that lost its leader looks for one after a random time up to this.

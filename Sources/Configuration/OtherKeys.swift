@@ -94,6 +94,9 @@ extension ConfigurationKey {
         + list(.notApplicable, because: "a learner dials again after 10 to 100 milliseconds") {
             "leaderConnectDelayDuringRetryMs"
         }
+        + list(
+            .notApplicable, because: "a master serves observers from memory and from its logs"
+        ) { "observerMaster.sizeLimit" }
         + list(.notApplicable, because: "one tree at a time is read for learners, others wait") {
             """
             leader.maxConcurrentSnapSyncs maxConcurrentSnapSyncs leader.maxConcurrentSnapshots \

@@ -7,7 +7,8 @@ import Vocabulary
 import Zab
 import Znodes
 
-/// The leader's end of its links: packets in, history, proposals and commits out.
+/// The leader's end of its links: packets in, history, proposals and commits out. An observer
+/// master's end is the same, except for what it relays.
 ///
 /// Source: ZooKeeper, `LearnerHandler`, `Leader`.
 extension QuorumPeer {
@@ -15,7 +16,7 @@ extension QuorumPeer {
 
     /// A connection came to the quorum port. Nothing is known of it before it introduces itself.
     package func accepted(_ link: QuorumLink) {
-        guard state == .leading else { return close(link) }
+        guard state == .leading || observerMaster != nil else { return close(link) }
         links.append(link)
     }
 
@@ -107,21 +108,31 @@ extension QuorumPeer {
         case .ping:
             if let data = packet.data {
                 var touched = try TouchedSessions(data)
-                while let (session, _) = touched.next() { touch(session) }
+                while let (session, timeout) = touched.next() {
+                    touch(session, timeoutMilliseconds: timeout)
+                }
             }
             post(.leader(.pingEchoed(link.id)))
         case .revalidate:
             let request = try RevalidateRequest(packet.requireData())
             host.reached(.revalidationAsked)
-            let isValid = adopt(
-                request.session, timeoutMilliseconds: request.timeoutMilliseconds, owner: link.id)
-            link.write { $0.appendRevalidateReply(request.session, isValid: isValid) }
-            host.markDirty(link)
+            if state == .leading {
+                let isValid = adopt(
+                    request.session, timeoutMilliseconds: request.timeoutMilliseconds,
+                    owner: link.id)
+                reply(to: link, request.session, isValid: isValid)
+            } else {
+                relay(request, from: link)
+            }
             post(.leader(.heard(link.id)))
         case .request:
             let request = try ForwardedRequest(packet.requireData())
             post(.leader(.heard(link.id)))
-            handle(request, identities: packet.authInfo.decoded() ?? [], from: link)
+            if state == .leading {
+                handle(request, identities: packet.authInfo.decoded() ?? [], from: link)
+            } else {
+                relay(request, authInfo: packet.authInfo, from: link)
+            }
         default:
             post(.leader(.heard(link.id)))  // Apache's leaders take no notice of others either.
         }
@@ -202,7 +213,9 @@ extension QuorumPeer {
     }
 
     private func appendOutstanding(to link: QuorumLink) {
-        let text = lastSeen?.text ?? ""
+        // The leader's quorum completes what was seen last. What a follower has seen is perhaps never
+        // committed: its observers hear of it when it is.
+        let text = (state == .leading ? lastSeen : configuration)?.text ?? ""
         let epoch = currentEpoch
         link.write { $0.appendNewLeader(epoch: epoch, configuration: text) }
         // Behind NEWLEADER, though they could stand in front of it: Apache's learners stumble over a
@@ -269,20 +282,36 @@ extension QuorumPeer {
 
     /// Applies what a quorum holds, and tells the learners.
     func commit(upTo zxid: Zxid) {
-        let hasObservers = links.contains { $0.isForwarding && $0.isObserver }
         if !links.isEmpty {
-            window.forEachOutstanding(upTo: zxid) { next, txn in
+            window.forEachOutstanding(upTo: zxid) { next, _ in
                 commits.appendQuorumPacket(.commit, zxid: next)
-                if hasObservers { informs.appendQuorumPacket(.inform, zxid: next, data: txn) }
             }
-            for link in links where link.isForwarding {
-                link.write { $0.append(link.isObserver ? informs.bytes : commits.bytes) }
+            for link in links where link.isForwarding && !link.isObserver {
+                link.write { $0.append(commits.bytes) }
                 host.markDirty(link)
             }
             commits.removeAll(keepingAtMost: 1 << 16)
-            informs.removeAll(keepingAtMost: 1 << 20)
+            inform(upTo: zxid)
         }
         apply(upTo: zxid)
+    }
+
+    /// Tells observers what is applied next. `designated`: it is a reconfiguration, by which this
+    /// server is to lead.
+    func inform(upTo zxid: Zxid, designated: ServerID? = nil) {
+        guard links.contains(where: { $0.isForwarding && $0.isObserver }) else { return }
+        window.forEachOutstanding(upTo: zxid) { next, txn in
+            if let designated {
+                informs.appendInformAndActivate(zxid: next, designatedLeader: designated, txn: txn)
+            } else {
+                informs.appendQuorumPacket(.inform, zxid: next, data: txn)
+            }
+        }
+        for link in links where link.isForwarding && link.isObserver {
+            link.write { $0.append(informs.bytes) }
+            host.markDirty(link)
+        }
+        informs.removeAll(keepingAtMost: 1 << 20)
     }
 
     // MARK: Requests

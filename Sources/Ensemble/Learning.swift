@@ -53,7 +53,11 @@ extension QuorumPeer {
             post(.learner(.informed(zxid)))
         case .commitAndActivate:
             let leader = try Activation(packet.requireData()).designatedLeader
-            activateSeen(designated: leader) { post(.learner(.committed(zxid))) }
+            activateSeen(designated: leader) {
+                designatedLeader = leader
+                post(.learner(.committed(zxid)))
+                designatedLeader = nil
+            }
         case .informAndActivate:
             let activation = try Activation(packet.requireData())
             let leader = activation.designatedLeader
@@ -68,11 +72,10 @@ extension QuorumPeer {
             database.resumeDigests(from: zxid)
             post(.learner(.pinged(zxid)))
         case .sync:
-            host.syncCompleted()
+            answerSync()
             post(.learner(.heard))
         case .revalidate:
-            let reply = try RevalidateReply(packet.requireData())
-            host.revalidated(reply.session, isValid: reply.isValid)
+            passOn(try RevalidateReply(packet.requireData()))
             post(.learner(.heard))
         case .request, .ack, .followerInfo, .observerInfo, .ackEpoch, nil:
             post(.learner(.heard))  // Apache's learners take no notice either.
@@ -84,6 +87,7 @@ extension QuorumPeer {
     private func keep(_ txn: Span<UInt8>, _ zxid: Zxid) throws(QuorumProtocolError) {
         guard accepts(zxid) else { return }  // The reducer is told, and leaves.
         guard Database.isTxn(txn, zxid: zxid) else { throw .malformedTxn(zxid) }
+        if !keepsHistory { isTreeKept = false }
         window.current.appendTxn(txn, zxid: zxid)
         seeReconfiguration(in: txn)
     }
@@ -95,6 +99,10 @@ extension QuorumPeer {
             host.takeTouchedSessions { session, timeout in
                 buffer.appendTouched(session, timeoutMilliseconds: timeout)
             }
+            for (session, timeout) in relayedTouches {
+                buffer.appendTouched(session, timeoutMilliseconds: timeout)
+            }
+            relayedTouches.removeAll(keepingCapacity: true)
             buffer.endQuorumPacket(packet)
         }
     }
@@ -104,6 +112,7 @@ extension QuorumPeer {
     func beginSnapshot(_ zxid: Zxid) {
         isLogging = false
         isTreeBroken = true
+        if !keepsHistory { isTreeKept = false }
         window.removeAll()
         logEnd = database.lastProcessedZxid
         database.reset()

@@ -82,8 +82,11 @@ extension QuorumPeer {
         return true
     }
 
-    /// A sign of life, told by a learner.
-    func touch(_ session: SessionID) {
+    /// A sign of life, told by a learner. Its leader's learner passes it on.
+    func touch(_ session: SessionID, timeoutMilliseconds: Int32) {
+        if observerMaster != nil {
+            relayedTouches.append((session, timeoutMilliseconds))
+        }
         guard isLeading, let slot = proposer.tracker.slot(of: session) else { return }
         proposer.tracker.touch(slot, now: host.clock)
     }
@@ -95,8 +98,8 @@ extension QuorumPeer {
     package func sync(
         _ session: SessionID, cxid: Int32, body: Span<UInt8>, identities: [Identity]
     ) {
+        syncsWaiting.append(nil)
         if isLeading {
-            syncsWaiting.append(nil)
             post(.leader(.syncRequested(after: lastProposed)))
         } else {
             forward(session, cxid: cxid, op: .sync, body: body, identities: identities)
@@ -116,6 +119,7 @@ extension QuorumPeer {
 
     /// Asks the leader whether the session still lives; `revalidated` brings the answer.
     package func revalidate(_ session: SessionID, timeoutMilliseconds: Int32) {
+        revalidationsWaiting.append(nil)
         tellLeader { $0.appendRevalidate(session, timeoutMilliseconds: timeoutMilliseconds) }
     }
 }

@@ -86,6 +86,13 @@ package final class QuorumPeer {
     private var syncsAnswered = 0
     /// Who asked for a sync, in order; nil: a client of this server.
     var syncsWaiting: Deque<QuorumLink?> = []
+    /// At an observer master: whose client wants to go on with its session, in order; nil: one of
+    /// this server's.
+    var revalidationsWaiting: Deque<QuorumLink?> = []
+    /// At an observer master: sessions that observers have heard from.
+    var relayedTouches: [(session: SessionID, timeoutMilliseconds: Int32)] = []
+    /// At an observer master: who is to lead by the reconfiguration that is being committed.
+    var designatedLeader: ServerID?
     var proposals = ByteBuffer()
     var commits = ByteBuffer()
     var informs = ByteBuffer()
@@ -97,6 +104,9 @@ package final class QuorumPeer {
     var isLogging = true
     /// A tree of which only a part has come, or whose transactions are not in the log.
     var isTreeBroken = false
+    /// Whether the disk has what the tree has, apart from what is on its way there. An observer that
+    /// keeps no log goes on with its tree all the same.
+    var isTreeKept = true
     var snapshotReader: SnapshotStreamReader?
     var snapshotZxid = Zxid.none
     var awaitedFlush: Zxid?
@@ -169,6 +179,9 @@ package final class QuorumPeer {
     /// Whether this server turns requests into transactions.
     package var isLeading: Bool { serving == .leading }
     package var leader: Leader? { peer.leader }
+    package var observerMaster: ObserverMaster? { peer.observerMaster }
+    /// Whether this server keeps its history on its disk.
+    var keepsHistory: Bool { state != .observing || settings.observerLogs }
 
     // MARK: Events
 
@@ -252,9 +265,8 @@ package final class QuorumPeer {
             let event = inbox[next]
             next += 1
             peer.step(event, into: &effects)
-            let ordered = effects
+            for effect in effects { perform(effect) }
             effects.removeAll(keepingCapacity: true)
-            for effect in ordered { perform(effect) }
         }
         inbox.removeAll(keepingCapacity: true)
         isStepping = false
@@ -292,7 +304,7 @@ package final class QuorumPeer {
 
     private func beginRole() {
         // An observer without a log must never begin one: there would be a hole in front of it.
-        isLogging = state != .observing || settings.observerLogs
+        isLogging = keepsHistory
         isTreeBroken = false
         awaitedFlush = nil
         // The log is settled: what was cut off since must not be waited for.
@@ -318,8 +330,10 @@ package final class QuorumPeer {
         links = []
         if let link = leaderLink.take() { close(link) }
         syncsWaiting = []
+        revalidationsWaiting = []
+        relayedTouches = []
         snapshotReader = nil
-        if isTreeBroken {
+        if isTreeBroken || isUnkeptTreeVoting {
             host.settleLog()
             reload()
         } else {
@@ -333,6 +347,11 @@ package final class QuorumPeer {
         post(.roleEnded(lastZxid: hasData ? database.lastProcessedZxid : .none))
     }
 
+    /// An observer without a log that becomes a voter must not go on with what it never kept.
+    private var isUnkeptTreeVoting: Bool {
+        !isTreeKept && configuration?.participants.contains(id) == true
+    }
+
     func close(_ link: QuorumLink) {
         guard !link.isClosed else { return }
         link.isClosed = true
@@ -343,6 +362,7 @@ package final class QuorumPeer {
         window.removeAll()
         window.adopt(host.reload())
         isTreeBroken = false
+        isTreeKept = true
     }
 
     func perform(_ effect: Leader.Effect) {
@@ -370,7 +390,7 @@ package final class QuorumPeer {
         case .commitReconfig(let zxid, let designated):
             commitReconfiguration(zxid, designated: designated)
         case .ping(let id):
-            let zxid = lastProposed
+            let zxid = isLeading ? lastProposed : database.lastProcessedZxid
             write(to: id) { $0.appendQuorumPacket(.ping, zxid: zxid) }
         case .answerSyncs(let count): answerSyncs(upTo: count)
         case .disconnect(let id, let reason):
@@ -413,17 +433,17 @@ package final class QuorumPeer {
     private func answerSyncs(upTo count: Int) {
         while syncsAnswered < count {
             syncsAnswered += 1
-            guard let waiting = syncsWaiting.popFirst() else {
-                preconditionFailure("every sync has who asked for it")
-            }
-            guard let link = waiting else {
-                host.syncCompleted()
-                continue
-            }
-            guard !link.isClosed else { continue }
-            link.write { $0.appendQuorumPacket(.sync, zxid: .zero) }
-            host.markDirty(link)
+            precondition(!syncsWaiting.isEmpty, "every sync has who asked for it")
+            answerSync()
         }
+    }
+
+    /// The oldest sync is done. The host makes nothing of one that nobody asked for.
+    func answerSync() {
+        guard let link = syncsWaiting.popFirst() ?? nil else { return host.syncCompleted() }
+        guard !link.isClosed else { return }
+        link.write { $0.appendQuorumPacket(.sync, zxid: .zero) }
+        host.markDirty(link)
     }
 
     func perform(_ effect: Learner.Effect) {
@@ -440,12 +460,19 @@ package final class QuorumPeer {
             tellLeader { $0.appendAckEpoch(lastZxid: lastZxid, currentEpoch: currentEpoch) }
             host.reached(.syncBegan)
         case .truncate(let zxid):
+            guard isTreeKept else {
+                // There is nothing to cut: the leader must hear where the disk ends.
+                isTreeBroken = true
+                return post(.learner(.disconnected))
+            }
             host.truncateLog(to: zxid)
             reload()
             adoptConfiguration()
             post(.learner(.truncated))
         case .receiveSnapshot(let zxid): beginSnapshot(zxid)
-        case .apply(let zxid): apply(upTo: zxid)
+        case .apply(let zxid):
+            inform(upTo: zxid, designated: designatedLeader)
+            apply(upTo: zxid)
         case .persistHistory(let asSnapshot): persistHistory(asSnapshot: asSnapshot)
         case .startLogging: startLogging()
         case .acknowledge(let zxid): tellLeader { $0.appendQuorumPacket(.ack, zxid: zxid) }
@@ -468,7 +495,10 @@ package final class QuorumPeer {
 
     private func persistHistory(asSnapshot: Bool) {
         hasData = true
-        if asSnapshot { return host.writeSnapshot() }
+        if asSnapshot {
+            if keepsHistory { return host.writeSnapshot() }
+            isTreeBroken = false  // Not on the disk, but whole.
+        }
         if isLogging, let batch = window.seal() { append(batch) }
         if isLogging, lastAppended > window.flushed {
             awaitedFlush = lastAppended
@@ -490,7 +520,7 @@ package final class QuorumPeer {
 
     /// What came before was applied to the tree of the snapshot; the log goes on behind that.
     private func startLogging() {
-        isLogging = state == .following || settings.observerLogs
+        isLogging = keepsHistory
         guard isLogging else { return }
         _ = window.seal()
         let batch = LogBatch(capacity: 1024)

@@ -105,20 +105,11 @@ extension QuorumPeer {
 
     /// A quorum of both configurations has it.
     func commitReconfiguration(_ zxid: Zxid, designated: ServerID) {
-        window.forEachOutstanding(upTo: zxid) { next, txn in
-            guard next == zxid else { return }
-            for link in links where link.isForwarding {
-                link.write {
-                    if link.isObserver {
-                        $0.appendInformAndActivate(
-                            zxid: next, designatedLeader: designated, txn: txn)
-                    } else {
-                        $0.appendCommitAndActivate(zxid: next, designatedLeader: designated)
-                    }
-                }
-                host.markDirty(link)
-            }
+        for link in links where link.isForwarding && !link.isObserver {
+            link.write { $0.appendCommitAndActivate(zxid: zxid, designatedLeader: designated) }
+            host.markDirty(link)
         }
+        inform(upTo: zxid, designated: designated)
         if let lastSeen { activate(lastSeen) }
         apply(upTo: zxid)
         if designated != id { post(.leader(.replaced)) }
@@ -197,6 +188,9 @@ extension QuorumPeer {
         guard isReconfigEnabled, state == .looking, let text, text != configuration?.text,
             let next = try? EnsembleConfiguration(text)
         else { return }
+        // Who kept no history votes only when it has taken one over from a leader.
+        let isObserver = configuration?.observers.contains(id) == true
+        guard settings.observerLogs || !isObserver || next.observers.contains(id) else { return }
         activate(next)
     }
 }

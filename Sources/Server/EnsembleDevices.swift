@@ -24,6 +24,10 @@ final class EnsembleDevices {
     private let tickMilliseconds: Int
     /// Where this server listens.
     private var own: EnsembleConfiguration.Member
+    private var masters = ObserverMasters()
+    private var randomness = SystemRandomNumberGenerator()
+    /// Whom this learner dialed last: the leader, or an observer master.
+    private(set) var master: ServerID?
 
     init(
         _ settings: EnsembleSettings, _ configuration: ServerConfiguration, loop: EventLoop,
@@ -94,13 +98,34 @@ final class EnsembleDevices {
             on: own.endpoints.map(\.quorum), onAllAddresses: settings.quorumListenOnAllIPs)
     }
 
+    func listenForObservers() {
+        guard let port = observerMasterPort else { return }
+        quorum.listen(
+            on: own.addresses(port: port), onAllAddresses: settings.quorumListenOnAllIPs)
+    }
+
+    /// Dials the leader, or for an observer the next observer master, if there are any.
     func dial(_ leader: ServerID) {
-        // A server of the configuration that is on its way may lead, too.
-        let member =
-            peer.configuration?.member(leader) ?? peer.lastSeen?.member(leader)
+        var addresses: [ServerAddress]?
+        if peer.state == .observing, let port = observerMasterPort,
+            let next = masters.next(
+                of: peer.configuration?.participants ?? [], using: &randomness)
+        {
+            master = next
+            addresses = peer.configuration?.member(next)?.addresses(port: port)
+        } else {
+            master = leader
+            // A server of the configuration that is on its way may lead, too.
+            let member = peer.configuration?.member(leader) ?? peer.lastSeen?.member(leader)
+            addresses = member?.endpoints.map(\.quorum)
+        }
         quorum.dial(
-            member?.endpoints.map(\.quorum) ?? [],
+            addresses ?? [],
             milliseconds: UInt64(settings.connectToLearnerMasterLimit * tickMilliseconds))
+    }
+
+    private var observerMasterPort: UInt16? {
+        settings.observerMasterPort > 0 ? UInt16(settings.observerMasterPort) : nil
     }
 
     // MARK: Timers
@@ -108,7 +133,10 @@ final class EnsembleDevices {
     func arm(_ timer: Peer.Timer, after delay: Duration) {
         let loopTimer = timers[timer] ?? LoopTimer(loop: loop)
         timers[timer] = loopTimer
-        loopTimer.start(afterMilliseconds: delay.milliseconds) { [unowned self] in
+        let milliseconds = delay.milliseconds
+        loopTimer.start(
+            afterMilliseconds: timer == .pause ? .random(in: 0...milliseconds) : milliseconds
+        ) { [unowned self] in
             peer.expired(timer)
         }
     }
@@ -125,6 +153,13 @@ final class EnsembleDevices {
         election.close()
         for timer in timers.values { timer.close() }
         timers = [:]
+    }
+}
+
+extension EnsembleConfiguration.Member {
+    /// Its hosts for other servers, each once, with this port.
+    fileprivate func addresses(port: UInt16) -> [ServerAddress] {
+        Set(endpoints.map(\.quorum.host)).map { ServerAddress(host: $0, port: port) }
     }
 }
 

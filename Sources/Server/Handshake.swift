@@ -24,7 +24,7 @@ extension ZooKeeperServer {
             statistics.connectionsDropped += 1
             return connection.close()
         }
-        guard isServing else { return connection.close() }
+        guard isServing, !leavesClientsToOthers else { return connection.close() }
         guard !isReadOnly || request.readOnly == true else {
             log(.info, "client wants more than reading", connection)
             return connection.close()
@@ -86,6 +86,11 @@ extension ZooKeeperServer {
 
     /// Whether clients are served, be it only those that read.
     var isServing: Bool { peer.serving != nil || isReadOnly }
+
+    /// A leader may have enough to do without clients; it answers four-letter words all the same.
+    private var leavesClientsToOthers: Bool {
+        peer.isLeading && ensemble?.settings.leaderServes == false
+    }
 
     package func revalidated(_ session: SessionID, isValid: Bool) {
         guard let connection = revalidating.removeValue(forKey: session),

@@ -50,8 +50,9 @@ extension ZooKeeperServer {
         lines.add("peer_state", "\(peer.state) - broadcast")
         lines.add("quorum_size", peer.configuration?.participants.count ?? 0)
         if peer.state == .observing {
-            lines.add("observer_master_id", peer.currentVote.leader.rawValue)
+            lines.add("observer_master_id", ensemble?.master?.rawValue ?? -1)
         }
+        if let master = peer.observerMaster { lines.add("synced_observers", master.syncedCount) }
         guard let leader = peer.leader else { return }
         let roles = statistics.roles
         lines.add("learners", peer.links.count)

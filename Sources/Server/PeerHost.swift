@@ -159,7 +159,8 @@ extension ZooKeeperServer: QuorumPeerHost {
         expiryDue = loop.nowMilliseconds + expiryMilliseconds
         snapshots.isServing = true
         snapshots.considerSnapshot()
-        guard ensemble != nil else { return }
+        guard let ensemble else { return }
+        if state == .following { ensemble.listenForObservers() }
         statistics.roles.servingBegan(as: state, now: now)
         logger.info(
             "serving",

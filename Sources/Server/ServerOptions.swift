@@ -47,7 +47,12 @@ extension QuorumPeer.Settings {
                 timing: LinkTiming(
                     tick: .milliseconds(configuration.tickTimeMilliseconds),
                     initLimit: quorum.initLimit, syncLimit: quorum.syncLimit),
-                electionTiming: election, confirmsSyncs: quorum.confirmsSyncs),
+                electionTiming: election, confirmsSyncs: quorum.confirmsSyncs,
+                servesObservers: quorum.observerMasterPort > 0,
+                // Apache's observers pause a second time, before they connect.
+                observerPause: .milliseconds(
+                    quorum.observerElectionDelayMilliseconds
+                        + quorum.observerReconnectDelayMilliseconds)),
             proposer: Proposer.Options(configuration),
             tickMilliseconds: Int32(configuration.tickTimeMilliseconds),
             keptTxns: quorum.commitLogCount, readsLogs: quorum.snapshotSizeFactor >= 0,

@@ -125,6 +125,8 @@ package struct Leader: Reducer {
         case epochOutOfRange(Int64)
         /// Another link of the same server is here now.
         case replaced
+        /// It is no observer, and this server only a follower.
+        case noObserver
         /// Its history is ahead of ours.
         case isAhead(lastZxid: Zxid, currentEpoch: Int64)
         /// What it sent has no meaning where it stands.

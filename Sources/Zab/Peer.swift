@@ -14,6 +14,9 @@ package struct Peer: Reducer {
         case election(Election.Timer)
         case leader(Leader.Timer)
         case learner(Learner.Timer)
+        /// An observer has lost its leader, and looks for one after a random part of this time, so
+        /// that not all observers come at once. The part is the host's choice.
+        case pause
     }
 
     /// What a server can hold against its own disk.
@@ -33,14 +36,21 @@ package struct Peer: Reducer {
         package var timing: LinkTiming
         package var electionTiming: Election.Timing
         package var confirmsSyncs: Bool
+        /// Whether a follower serves observers.
+        package var servesObservers: Bool
+        /// An observer that has lost its leader looks for one after this time, at the latest.
+        package var observerPause: Duration
 
         package init(
             timing: LinkTiming, electionTiming: Election.Timing = .init(),
-            confirmsSyncs: Bool = true
+            confirmsSyncs: Bool = true, servesObservers: Bool = false,
+            observerPause: Duration = .zero
         ) {
             self.timing = timing
             self.electionTiming = electionTiming
             self.confirmsSyncs = confirmsSyncs
+            self.servesObservers = servesObservers
+            self.observerPause = observerPause
         }
     }
 
@@ -51,6 +61,7 @@ package struct Peer: Reducer {
         case peerUnreachable(ServerID)
         /// Another configuration was activated or seen.
         case electorateChanged(Election.Electorate, version: Zxid)
+        /// Of this server as a leader, or as an observer master.
         case leader(Leader.Event)
         case learner(Learner.Event)
         case timerExpired(Timer)
@@ -97,6 +108,8 @@ package struct Peer: Reducer {
     private let settings: Settings
     private var election: Election
     private var role = Role.none
+    /// Of a follower that serves.
+    package private(set) var observerMaster: ObserverMaster?
     private var electorate: Election.Electorate
     private var configVersion: Zxid
     private var lastZxid: Zxid
@@ -183,12 +196,14 @@ package struct Peer: Reducer {
             stepLearner(.timerExpired(timer), into: &effects)
         case .roleEnded(let lastZxid):
             precondition(role == .ending, "a role ends once, after it was left")
+            let pause = state == .observing ? settings.observerPause : .zero
             role = .none
             state = .looking
             self.lastZxid = lastZxid
-            stepElection(
-                .roleEnded(.init(lastZxid: lastZxid, currentEpoch: epochs.current)),
-                into: &effects)
+            guard pause == .zero else { return effects.append(.arm(.pause, after: pause)) }
+            stepElection(.roleEnded(history), into: &effects)
+        case .timerExpired(.pause):
+            stepElection(.roleEnded(history), into: &effects)
         }
     }
 
@@ -251,10 +266,14 @@ package struct Peer: Reducer {
     // MARK: Leading and learning
 
     private mutating func stepLeader(_ event: Leader.Event, into effects: inout [Effect]) {
-        guard case .leading(var leader) = role else { return }  // Of a role that is over.
-        role = .none  // So that the value is changed in place.
-        leader.step(event, into: &leaderEffects)
-        role = .leading(leader)
+        if case .leading(var leader) = role {
+            role = .none  // So that the value is changed in place.
+            leader.step(event, into: &leaderEffects)
+            role = .leading(leader)
+        } else {
+            // Nil: of a role that is over.
+            observerMaster?.step(event, into: &leaderEffects)
+        }
         for effect in leaderEffects {
             switch effect {
             case .arm(let timer, let delay): effects.append(.arm(.leader(timer), after: delay))
@@ -295,12 +314,23 @@ package struct Peer: Reducer {
             case .serve(let epoch):
                 effects.append(.learner(effect))
                 stepElection(.epochEstablished(epoch), into: &effects)
+                serveObservers(in: epoch, into: &effects)
             case .leave(let reason):
+                if observerMaster.take() != nil {
+                    effects.append(.disarm(.leader(.halfTick)))
+                }
                 role = .ending
                 effects.append(.leave(.left(reason)))
             default: effects.append(.learner(effect))
             }
         }
         learnerEffects.removeAll(keepingCapacity: true)
+    }
+
+    private mutating func serveObservers(in epoch: Int64, into effects: inout [Effect]) {
+        guard state == .following, settings.servesObservers else { return }
+        observerMaster = ObserverMaster(
+            epoch: epoch, configVersion: configVersion, timing: settings.timing)
+        stepLeader(.started, into: &effects)
     }
 }

@@ -26,7 +26,6 @@ import Testing
         ("fastleader.minNotificationInterval", 200, 1...2_147_483_647),
         ("fastleader.maxNotificationInterval", 60000, 1...2_147_483_647),
         ("observerMasterPort", 0, 0...65535),
-        ("observerMaster.sizeLimit", 33_554_432, 0...2_147_483_647),
         ("observer.reconnectDelayMs", 0, 0...2_147_483_647),
         ("observer.election.DelayMs", 200, 0...2_147_483_647),
     ]

@@ -1,23 +1,35 @@
 """Observers hold all, serve clients, and have no voice."""
+import shutil
+
 import pytest
 
 import wire
+import storage_files
 from ensemble import chosen_kinds, difference, listening_ports
 from harness import wait_until
 from journal import Load
 
 
-@pytest.fixture(scope="module")
-def observed(make_shared_ensemble):
-    """Three participants and an observer with the greatest id; server 3 leads."""
-    return make_shared_ensemble(4, leader=3, observers=1)
+@pytest.fixture(scope="module", params=["leader", "follower"])
+def observed(request, make_shared_ensemble):
+    """Three participants and an observer with the greatest id, which learns from the leader, server
+    3, or from a follower."""
+    if request.param == "leader":
+        return make_shared_ensemble(4, leader=3, observers=1)
+    [port] = listening_ports(1)
+    return make_shared_ensemble(4, leader=3, observers=1, own_hosts=True,
+                                config={"observerMasterPort": port})
 
 
 def test_an_observer_serves(observed):
     observer, leader = observed[4], observed.leader
     assert observer.role() == "observer"
     assert observer.mntr()["zk_peer_state"] == "observing - broadcast"
-    assert leader.metric("synced_observers") == 1 and leader.metric("synced_followers") == 2
+    master = observed[int(observer.mntr()["zk_observer_master_id"])]
+    assert (master is leader) == ("observerMasterPort" not in observed.config)
+    assert leader.metric("synced_followers") == 2
+    assert [member.metric("synced_observers") for member in observed.members[:3]] == \
+        [int(member is master) for member in observed.members[:3]]
     with observer.session() as client, leader.session() as other:
         client.create("/by-observer", b"1", flags=wire.EPHEMERAL)
         other.ask("sync", wire.path_only("/"))
@@ -44,6 +56,45 @@ def test_a_session_moves_to_an_observer_and_back(observed):
             with observed.leader.session(session=second) as third:
                 third.close_session()
     assert not {"/roaming", "/roaming-2"} & set(observed.check_trees())
+
+
+def test_who_asked_is_answered(observed):
+    """The leader answers in the order of the questions; each client gets its own answers."""
+    with observed[4].session() as one, observed.followers[0].session() as other, \
+            observed.followers[1].session() as third:
+        clients = [one, other, third]
+        for number in range(30):
+            for client in clients[:1 + number % 3]:
+                client.send("sync", wire.path_only(f"/{number}"))
+        for number in range(30):
+            for client in clients[:1 + number % 3]:
+                reply = client.reply()
+                assert (reply.error, wire.Decoder(reply.body).string()) == (0, f"/{number}")
+        for client in clients:
+            client.close_session()
+
+
+def test_sessions_go_on_where_they_are_asked_for(observed):
+    """All at once, at all learners: some never were."""
+    sessions = [observed.leader.session() for _ in range(20)]
+    asking, followers = [], observed.followers
+    # Nothing is answered before everything is asked.
+    observed[3].pause()
+    for number, session in enumerate(sessions):
+        for member, lives in ((observed[4], number % 2), (followers[number // 2 % 2], 1 - number % 2)):
+            session_id = session.session_id if lives else 0x700_0000 + number
+            connection = wire.Connection(member.address)
+            connection.send_bytes(wire.connect_request(
+                session_id=session_id, password=wire.session_password(session_id)))
+            asking.append((connection, session_id if lives else 0))
+    observed[3].resume()
+    for connection, wanted in asking:
+        assert wire.decode_connected(connection.receive_frame()).session_id == wanted
+        connection.close()
+    for session in sessions:
+        with observed.leader.session(session=session) as back:
+            back.close_session()
+        session.close()
 
 
 def test_pings_to_an_observer_count(observed):
@@ -94,6 +145,59 @@ def test_the_server_lines_decide_who_observes(make_ensemble):
     ensemble.start()
     assert ensemble[4].role() == "observer"
     assert ensemble[1].role() in ("leader", "follower")
+
+
+def test_an_observer_without_a_disk(make_ensemble):
+    """With syncEnabled=false it keeps everything in memory, and begins with nothing."""
+    ensemble = make_ensemble(4, leader=3, observers=1,
+                             config={"syncEnabled": "false", "snapCount": 100})
+    observer = ensemble[4]
+    with Load(ensemble.members, writers=2) as load:
+        load.wait_progress()
+        for restarted in (observer, ensemble.leader, observer):
+            restarted.kill()
+            load.wait_progress(120)
+            restarted.start()
+            ensemble.wait_formed()
+            load.wait_progress()
+            assert not observer.logged_zxids()
+            if observer.kind == "aviary":
+                snapshots = storage_files.files(observer.data_dir, "snapshot")
+                assert not any(storage_files.zxid_of(path) for path in snapshots)
+    assert all(member.logged_zxids() for member in ensemble.members[:3])
+    load.check(ensemble.check_trees())
+
+
+def test_an_observer_without_a_disk_is_cut_back(make_ensemble, tmp_path):
+    """The others are put back to an older state, as from a backup: it takes that over as a whole."""
+    ensemble = make_ensemble(4, start=False, observers=1, config={"syncEnabled": "false"})
+    *participants, observer = ensemble.members
+    if observer.kind == "apache":
+        pytest.skip("it is for our servers to say what they do without a log")
+    ensemble.start(leader=3)
+
+    def write(path):
+        with observer.session() as client:
+            client.create(path)
+            client.close_session()
+
+    def restart(change):
+        for member in participants:
+            member.kill()
+        for member in participants:
+            change(storage_files.version_dir(member.data_dir), tmp_path / str(member.id))
+        ensemble.start_members(participants)
+
+    def put_back(directory, backup):
+        shutil.rmtree(directory)
+        shutil.copytree(backup, directory)
+
+    write("/kept")
+    restart(shutil.copytree)
+    write("/undone")
+    restart(put_back)
+    tree = ensemble.check_trees()
+    assert "/kept" in tree and "/undone" not in tree
 
 
 def test_an_observer_loses_its_disk(make_ensemble):

@@ -3,7 +3,7 @@ import pytest
 from kazoo import exceptions
 
 import wire
-from ensemble import CONFIG_NODE, listening_ports
+from ensemble import CONFIG_NODE, difference, listening_ports
 from harness import wait_until
 from journal import Load
 
@@ -262,3 +262,46 @@ def test_the_leader_dies_after_a_reconfiguration(ensemble):
     wait_config(ensemble, config)
     assert ensemble.leader.metric("synced_followers") == 4
     ensemble.check_trees()
+
+
+def test_observers_of_followers_hear_of_it(make_ensemble):
+    """Who learns from a follower is told of another configuration, and of its own new role."""
+    [port] = listening_ports(1)
+    ensemble = make_ensemble(4, leader=3, observers=1, dynamic=True, own_hosts=True,
+                             config={**CONFIG, "observerMasterPort": port})
+    observer = ensemble[4]
+    client = operator(ensemble, ensemble.leader)
+    with Load([observer]) as load:
+        fifth = ensemble.add(ensemble[1].kind)
+        fifth.start()
+        ensemble.wait_formed()
+        for joining in (line(ensemble, fifth), line(ensemble, observer, "participant")):
+            config = reconfigure(client, joining=joining)
+            wait_config(ensemble, config)
+            load.wait_progress()
+    ensemble.wait_formed()
+    assert observer.role() == "follower"
+    load.check(ensemble.check_trees())
+    assert load.sessions_lost == 0, load
+
+
+def test_an_observer_without_a_disk_becomes_a_voter(make_ensemble):
+    """What it had in memory only it takes over again, and has on its disk from then on."""
+    ensemble = make_ensemble(4, start=False, observers=1, dynamic=True,
+                             config={**CONFIG, "syncEnabled": "false"})
+    observer = ensemble[4]
+    if observer.kind == "apache":
+        pytest.skip("it is for our servers to say what they have on their disks")
+    ensemble.start(leader=3)
+    with Load(ensemble.members[:3]) as load:
+        load.wait_progress()
+        config = reconfigure(operator(ensemble, ensemble.leader),
+                             joining=line(ensemble, observer, "participant"))
+        wait_config(ensemble, config)
+        load.wait_progress()
+    ensemble.wait_formed()
+    assert observer.role() == "follower"
+    tree = ensemble.check_trees()
+    load.check(tree)
+    ensemble.kill_all()
+    assert not difference(tree, observer.tree_on_disk())

@@ -320,3 +320,29 @@ def test_ephemerals_cost_no_session_that_is_closing(trio):
                 pass  # It may end the connection behind the reply to the close.
     tree = trio.check_trees()
     assert not {"/closing", "/behind"} & set(tree)
+
+
+def test_a_leader_that_leaves_clients_to_others(make_ensemble):
+    """With leaderServes=no it takes no connection; no session ends of that."""
+    ensemble = make_ensemble(3, start=False, config={"leaderServes": "no"})
+    if ensemble[3].kind == "apache":
+        pytest.skip("such a leader of the other kind answers no words, so it cannot be found")
+    ensemble.start(leader=3)
+    client = ensemble.followers[0].session()
+    client.create("/served", flags=wire.EPHEMERAL)
+    for arguments in ({}, {"session": client}):
+        with pytest.raises(wire.Closed):
+            ensemble.leader.session(**arguments)
+    client.ping()
+    with ensemble.followers[1].session(session=client) as moved:
+        assert moved.exists("/served").ephemeralOwner == client.session_id
+        ensemble.leader.kill()
+        moved.wait_closed()
+        if "apache" in (member.kind for member in ensemble.members[:2]):
+            return  # One of the other kind may lead now.
+        ensemble.wait_formed()
+        with pytest.raises(wire.Closed):
+            ensemble.leader.session(session=moved)
+        with ensemble.followers[0].session(session=moved) as again:
+            assert again.exists("/served").ephemeralOwner == client.session_id
+            again.close_session()

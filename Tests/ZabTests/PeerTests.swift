@@ -11,11 +11,12 @@ import Zab
         init(
             _ id: Int64, zxid last: Zxid = zxid(4, 7),
             epochs: Peer.Epochs = .init(accepted: 4, current: 4),
-            electorate: Election.Electorate = threeVoters
+            electorate: Election.Electorate = threeVoters,
+            settings: Peer.Settings = .init(timing: linkTiming)
         ) {
             peer = Peer(
                 id: server(id), lastZxid: last, epochs: epochs, electorate: electorate,
-                configVersion: .zero, settings: .init(timing: linkTiming))
+                configVersion: .zero, settings: settings)
         }
 
         @discardableResult
@@ -60,9 +61,10 @@ import Zab
 
     /// Server 1 follows server 3.
     private func follower(
-        epochs: Peer.Epochs = .init(accepted: 4, current: 4)
+        epochs: Peer.Epochs = .init(accepted: 4, current: 4),
+        settings: Peer.Settings = .init(timing: linkTiming)
     ) -> (Scenario, effects: [Peer.Effect]) {
-        var one = Scenario(1, epochs: epochs)
+        var one = Scenario(1, epochs: epochs, settings: settings)
         one.step(.started)
         one.hear(looking(vote(3)), from: 3)
         let effects = one.hear(looking(vote(3)), from: 2)
@@ -325,6 +327,63 @@ import Zab
         #expect(
             four.learner(.informed(zxid(5, 1)), .flushed(upTo: zxid(5, 1)))
                 == [.learner(.apply(upTo: zxid(5, 1)))], "and acknowledges nothing")
+    }
+
+    @Test func `a follower serves observers from when it serves until it leaves`() {
+        var (one, _) = follower(settings: .init(timing: linkTiming, servesObservers: true))
+        let observer = Leader.Greeting(server: server(4), isObserver: true, acceptedEpoch: 5)
+        _ = one.learner(
+            .connected, .epochOffered(5), .acceptedEpochSaved, .syncBegun(.diff),
+            .historyEnded(epoch: 5), .historyPersisted, .currentEpochSaved)
+        #expect(one.leader(.learnerArrived(link(4), observer)).isEmpty, "it has nothing to offer")
+        #expect(
+            one.learner(.admitted)
+                == [
+                    .learner(.acknowledge(zxid(5, 0))), .learner(.serve(epoch: 5)),
+                    .arm(.leader(.halfTick), after: .seconds(1)),
+                ])
+        #expect(
+            one.leader(.learnerArrived(link(4), observer))
+                == [.leader(.offerEpoch(5, to: link(4)))])
+        #expect(
+            one.step(.timerExpired(.leader(.halfTick)))
+                == [.arm(.leader(.halfTick), after: .seconds(1))])
+        #expect(
+            one.learner(.disconnected)
+                == [
+                    .disarm(.learner(.redial)), .disarm(.learner(.halfTick)),
+                    .disarm(.leader(.halfTick)), .leave(.left(.disconnected)),
+                ])
+        #expect(one.peer.observerMaster == nil)
+        #expect(one.leader(.learnerArrived(link(5), observer)).isEmpty)
+    }
+
+    @Test func `an observer pauses before it looks for another leader`() {
+        var four = Scenario(
+            4, electorate: .init(active: majority(1, 2, 3), observers: [server(4)]),
+            settings: .init(
+                timing: linkTiming, servesObservers: true, observerPause: .milliseconds(200)))
+        four.step(.started)
+        four.hear(leading(vote(3)), from: 3)
+        four.hear(following(vote(3)), from: 2)
+        _ = four.learner(
+            .connected, .epochOffered(5), .acceptedEpochSaved, .syncBegun(.diff),
+            .historyEnded(epoch: 5), .historyPersisted, .currentEpochSaved, .admitted)
+        #expect(four.peer.observerMaster == nil)
+        _ = four.learner(.disconnected)
+        #expect(
+            four.step(.roleEnded(lastZxid: zxid(5, 1)))
+                == [.arm(.pause, after: .milliseconds(200))])
+        #expect(four.peer.state == .looking)
+        #expect(
+            four.step(.timerExpired(.pause)).last
+                == .arm(.election(.resend), after: .milliseconds(200)))
+        #expect(four.peer.round == 2)
+        #expect(
+            four.hear(leading(vote(3, epoch: 5)), from: 3).isEmpty
+                && four.hear(following(vote(3, epoch: 5)), from: 2).contains(
+                    .learn(from: server(3), as: .observing))
+        )
     }
 
     @Test func `timers of the learner reach it, and no others`() {
