@@ -5,7 +5,7 @@ import pytest
 
 import wire
 import storage_files
-from ensemble import chosen_kinds, difference, listening_ports
+from ensemble import difference, listening_ports
 from harness import wait_until
 from journal import Load
 
@@ -221,8 +221,6 @@ def test_an_observer_loses_its_disk(make_ensemble):
 
 def test_observers_of_followers(make_ensemble):
     """With observerMasterPort a follower feeds the observer; another takes over when it dies."""
-    if "aviary" in chosen_kinds(4):
-        pytest.skip("ours serve observers by the leader only, and warn of the key")
     [port] = listening_ports(1)
     ensemble = make_ensemble(4, leader=3, observers=1, own_hosts=True,
                              config={"observerMasterPort": port})
