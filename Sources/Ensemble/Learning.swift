@@ -148,25 +148,4 @@ extension QuorumPeer {
             return bytes.count
         }
     }
-
-    private struct ReceivedTree: SnapshotStreamTarget {
-        let database: Database
-
-        mutating func receiveSession(_ id: SessionID, timeoutMilliseconds: Int32) {
-            database.restoreSession(id, timeoutMilliseconds: timeoutMilliseconds)
-        }
-
-        mutating func receiveACL(_ id: Int64, _ list: [ACL]) { database.restoreACL(id, list) }
-
-        mutating func receiveNode(
-            path: Span<UInt8>, data: Span<UInt8>?, aclID: Int64, stat: StatPersisted
-        ) -> Bool {
-            do throws(RestoreError) {
-                try database.restoreNode(path: path, data: data, aclID: aclID, stat: stat)
-                return true
-            } catch {
-                return false
-            }
-        }
-    }
 }

@@ -1,3 +1,4 @@
+import Ensemble
 import Jute
 import QuorumProtocol
 import StorageFormat
@@ -22,7 +23,7 @@ enum SnapshotBytes {
         whole.append(bytes)
         whole.appendField(SnapshotStreamReader.signature)
         var reader = SnapshotStreamReader()
-        var target = Target(database: database)
+        var target = ReceivedTree(database: database)
         do throws(QuorumProtocolError) {
             _ = try reader.consume(whole.span, into: &target)
         } catch {
@@ -33,27 +34,6 @@ enum SnapshotBytes {
             try database.finishSnapshot(zxid: zxid, digest: nil)
         } catch {
             throw Disk.Refusal(reason: "snapshot \(zxid): \(error)")
-        }
-    }
-
-    private struct Target: SnapshotStreamTarget {
-        let database: Database
-
-        mutating func receiveSession(_ id: SessionID, timeoutMilliseconds: Int32) {
-            database.restoreSession(id, timeoutMilliseconds: timeoutMilliseconds)
-        }
-
-        mutating func receiveACL(_ id: Int64, _ list: [ACL]) { database.restoreACL(id, list) }
-
-        mutating func receiveNode(
-            path: Span<UInt8>, data: Span<UInt8>?, aclID: Int64, stat: StatPersisted
-        ) -> Bool {
-            do throws(RestoreError) {
-                try database.restoreNode(path: path, data: data, aclID: aclID, stat: stat)
-                return true
-            } catch {
-                return false
-            }
         }
     }
 }
