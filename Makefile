@@ -52,9 +52,13 @@ test-clients: setup build ## Run the tests against the release server: TESTS=Tes
 	AVIARY_SERVER=$(CURDIR)/$(SERVER) PYTHONDONTWRITEBYTECODE=1 \
 	    $(PYTHON) -m pytest -p no:cacheprovider --durations=10 $(or $(TESTS),Tests/Clients)
 
+# In a variable of its own: a function of make would split it at the comma.
+ENSEMBLES := aviary aviary,apache
+
 .PHONY: test-ensemble
 test-ensemble: setup build ## Run the tests of ensembles: ours, then together with Apache's servers.
-	for kinds in $(or $(KINDS),aviary aviary,apache); do \
+	for kinds in $(or $(KINDS),$(ENSEMBLES)); do \
+	    echo "ensembles of $$kinds"; \
 	    AVIARY_SERVER=$(CURDIR)/$(SERVER) AVIARY_ENSEMBLE_KINDS=$$kinds PYTHONDONTWRITEBYTECODE=1 \
 	        $(PYTHON) -m pytest -p no:cacheprovider --durations=10 \
 	        $(or $(TESTS),Tests/Ensemble) || exit 1; \
