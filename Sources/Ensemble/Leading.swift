@@ -126,10 +126,16 @@ extension QuorumPeer {
             }
             post(.leader(.heard(link.id)))
         case .request:
-            let request = try ForwardedRequest(packet.requireData())
+            let data = try packet.requireData()
+            let request = try ForwardedRequest(data)
             post(.leader(.heard(link.id)))
             if state == .leading {
-                handle(request, identities: packet.authInfo.decoded() ?? [], from: link)
+                let identities = packet.authInfo.decoded() ?? []
+                if link.mustWait(isSync: request.type == OpCode.sync.rawValue) {
+                    link.waiting.append(.init(data: [UInt8](data), identities: identities))
+                } else {
+                    handle(request, identities: identities, from: link)
+                }
             } else {
                 relay(request, authInfo: packet.authInfo, from: link)
             }
@@ -316,6 +322,19 @@ extension QuorumPeer {
 
     // MARK: Requests
 
+    /// Goes on with what stands behind the syncs of a link.
+    func resume(_ link: QuorumLink) {
+        while let next = link.waiting.first {
+            guard let request = try? ForwardedRequest(next.data.span) else {
+                preconditionFailure("it was read before")
+            }
+            let isSync = request.type == OpCode.sync.rawValue
+            guard isSync || link.pendingSyncs == 0 else { return }
+            link.waiting.removeFirst()
+            handle(request, identities: next.identities, from: link)
+        }
+    }
+
     private func handle(
         _ request: borrowing ForwardedRequest, identities: [Identity], from link: QuorumLink
     ) {
@@ -325,6 +344,7 @@ extension QuorumPeer {
             time: host.wallClock, owner: link.id)
         switch OpCode(rawValue: request.type) {
         case .sync:
+            link.pendingSyncs += 1
             syncsWaiting.append(link)
             post(.leader(.syncRequested(after: lastProposed)))
         case .createSession:

@@ -1,3 +1,4 @@
+internal import DequeModule
 package import Jute
 import QuorumProtocol
 package import Vocabulary
@@ -26,6 +27,22 @@ package final class QuorumLink {
     var isForwarding = false
     package internal(set) var lastAcknowledged = Zxid.zero
     var isIntroduced = false
+    /// Syncs of the learner's clients that are not answered.
+    var pendingSyncs = 0
+    /// Requests that came behind them.
+    var waiting: Deque<WaitingRequest> = []
+
+    struct WaitingRequest {
+        var data: [UInt8]
+        var identities: [Identity]
+    }
+
+    /// Whether a request has to wait for syncs in front of it: Apache's learners want SYNC before the
+    /// COMMIT of any write that they sent later. Syncs wait only for writes that wait.
+    func mustWait(isSync: Bool) -> Bool {
+        isSync ? !waiting.isEmpty : pendingSyncs > 0
+    }
+
     var halfTicksUnintroduced = 0
 
     package init(id: LinkID) { self.id = id }

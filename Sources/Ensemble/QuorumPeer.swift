@@ -444,6 +444,9 @@ package final class QuorumPeer {
         guard !link.isClosed else { return }
         link.write { $0.appendQuorumPacket(.sync, zxid: .zero) }
         host.markDirty(link)
+        guard isLeading else { return }
+        link.pendingSyncs -= 1
+        resume(link)
     }
 
     func perform(_ effect: Learner.Effect) {
