@@ -1,4 +1,5 @@
 import ClientProtocol
+import DequeModule
 import Jute
 import QuorumProtocol
 import StorageFormat
@@ -12,6 +13,92 @@ import Znodes
 ///
 /// Source: ZooKeeper, `LearnerHandler`, `Leader`.
 extension QuorumPeer {
+    // MARK: Effects
+
+    func perform(_ effect: Leader.Effect) {
+        switch effect {
+        case .saveAcceptedEpoch(let epoch):
+            host.saveAcceptedEpoch(epoch)
+            adoptFirstVersion(epoch: epoch)
+            post(.leader(.acceptedEpochSaved))
+        case .saveCurrentEpoch(let epoch):
+            host.saveCurrentEpoch(epoch)
+            post(.leader(.currentEpochSaved))
+        case .offerEpoch(let epoch, let id):
+            write(to: id) { $0.appendLeaderInfo(newEpoch: epoch) }
+        case .synchronise(let id, let zxid):
+            if let link = link(id) { synchronise(link, from: zxid) }
+        case .sendUpToDate(let id):
+            if let way = link(id)?.sync.take() { host.reached(.learnerSyncEnded(way)) }
+            write(to: id) { $0.appendUpToDate() }
+        case .serve(let epoch):
+            if let lastSeen { activate(lastSeen) }
+            beginLeading(lastZxid: Zxid(epoch: epoch, counter: 0))
+            // The configuration that was completed with the epoch may be one without this leader.
+            if configuration?.participants.contains(id) == false { post(.leader(.replaced)) }
+        case .commit(let zxid): commit(upTo: zxid)
+        case .commitReconfig(let zxid, let designated):
+            commitReconfiguration(zxid, designated: designated)
+        case .ping(let id):
+            let zxid = isLeading ? lastProposed : database.lastProcessedZxid
+            write(to: id) { $0.appendQuorumPacket(.ping, zxid: zxid) }
+        case .answerSyncs(let count): answerSyncs(upTo: count)
+        case .disconnect(let id, let reason):
+            guard let link = link(id) else { return }
+            host.disconnected(link, because: reason)
+            drop(link)
+        case .arm, .disarm, .resign: preconditionFailure("the peer passes these on by itself")
+        }
+    }
+
+    func link(_ id: LinkID) -> QuorumLink? { links.first { $0.id == id } }
+
+    func drop(_ link: QuorumLink) {
+        links.removeAll { $0 === link }
+        close(link)
+    }
+
+    private func write(to id: LinkID, _ body: (inout ByteBuffer) -> Void) {
+        guard let link = link(id) else { return }
+        link.write(body)
+        host.markDirty(link)
+    }
+
+    func beginLeading(lastZxid: Zxid) {
+        hasData = true
+        proposer = Self.newProposer(database, settings, lastZxid: lastZxid)
+        let now = host.clock
+        for (session, timeout) in database.sessions.sorted(by: { $0.key < $1.key }) {
+            proposer.tracker.add(session, timeoutMilliseconds: timeout, now: now)
+        }
+        if !isStandalone {
+            proposer.reconfigure = { [unowned self] in nextConfiguration(for: $0, zxid: $1) }
+        }
+        serving = .leading
+        host.servingBegan(as: .leading)
+        // They have no session that could expire: they go by an ordinary transaction.
+        for session in database.orphanedSessions { proposeSessionEnd(session) }
+    }
+
+    private func answerSyncs(upTo count: Int) {
+        while syncsAnswered < count {
+            syncsAnswered += 1
+            precondition(!syncsWaiting.isEmpty, "every sync has who asked for it")
+            answerSync()
+        }
+    }
+
+    /// The oldest sync is done. The host makes nothing of one that nobody asked for.
+    func answerSync() {
+        guard let link = syncsWaiting.popFirst() ?? nil else { return host.syncCompleted() }
+        guard !link.isClosed else { return }
+        link.write { $0.appendQuorumPacket(.sync, zxid: .zero) }
+        host.markDirty(link)
+        guard isLeading else { return }
+        link.pendingSyncs -= 1
+        resume(link)
+    }
+
     // MARK: Links
 
     /// A connection came to the quorum port. Nothing is known of it before it introduces itself.
@@ -23,14 +110,19 @@ extension QuorumPeer {
     /// The connection is gone, whoever closed it.
     package func closed(_ link: QuorumLink) {
         guard !link.isClosed else { return }
+        link.isClosed = true
+        forget(link)
+    }
+
+    /// The link is over, and not by the word of the reducer that knows it.
+    private func forget(_ link: QuorumLink) {
         if link === leaderLink {
             leaderLink = nil
-            link.isClosed = true
-            return post(.learner(.disconnected))
+            post(.learner(.disconnected))
+        } else {
+            links.removeAll { $0 === link }
+            post(.leader(.linkClosed(link.id)))
         }
-        link.isClosed = true
-        links.removeAll { $0 === link }
-        post(.leader(.linkClosed(link.id)))
     }
 
     /// Those that say nothing must not stay: the reducer does not know them yet.
@@ -83,13 +175,7 @@ extension QuorumPeer {
     func refuse(_ link: QuorumLink, _ error: QuorumProtocolError) {
         host.malformed(link, error)
         close(link)
-        if link === leaderLink {
-            leaderLink = nil
-            post(.learner(.disconnected))
-        } else {
-            links.removeAll { $0 === link }
-            post(.leader(.linkClosed(link.id)))
-        }
+        forget(link)
     }
 
     private func receiveFromLearner(
@@ -103,7 +189,6 @@ extension QuorumPeer {
                 .leader(
                     .epochAcknowledged(link.id, lastZxid: packet.zxid, currentEpoch: epoch)))
         case .ack:
-            link.lastAcknowledged = packet.zxid
             post(.leader(.acknowledged(link.id, packet.zxid)))
         case .ping:
             if let data = packet.data {
@@ -116,28 +201,26 @@ extension QuorumPeer {
         case .revalidate:
             let request = try RevalidateRequest(packet.requireData())
             host.reached(.revalidationAsked)
-            if state == .leading {
-                let isValid = adopt(
-                    request.session, timeoutMilliseconds: request.timeoutMilliseconds,
-                    owner: link.id)
-                reply(to: link, request.session, isValid: isValid)
-            } else {
+            if state != .leading {
                 relay(request, from: link)
+            } else if link.holdsBackAll {
+                link.waiting.append(.revalidation(request))
+            } else {
+                handle(request, from: link)
             }
             post(.leader(.heard(link.id)))
         case .request:
             let data = try packet.requireData()
             let request = try ForwardedRequest(data)
             post(.leader(.heard(link.id)))
-            if state == .leading {
-                let identities = packet.authInfo.decoded() ?? []
-                if link.mustWait(isSync: request.type == OpCode.sync.rawValue) {
-                    link.waiting.append(.init(data: [UInt8](data), identities: identities))
-                } else {
-                    handle(request, identities: identities, from: link)
-                }
+            guard state == .leading else {
+                return relay(request, authInfo: packet.authInfo, from: link)
+            }
+            let identities = packet.authInfo.decoded() ?? []
+            if request.isSync ? link.holdsBackAll : link.holdsBackWrites {
+                link.waiting.append(.request([UInt8](data), identities))
             } else {
-                relay(request, authInfo: packet.authInfo, from: link)
+                handle(request, identities: identities, from: link)
             }
         default:
             post(.leader(.heard(link.id)))  // Apache's leaders take no notice of others either.
@@ -261,8 +344,8 @@ extension QuorumPeer {
             if isSnapshot { link.output.appendField(SnapshotStreamReader.signature) }
             link.release()
         case .failed:
-            drop(link)
-            post(.leader(.linkClosed(link.id)))
+            close(link)
+            forget(link)
         }
         host.markDirty(link)
     }
@@ -325,14 +408,25 @@ extension QuorumPeer {
     /// Goes on with what stands behind the syncs of a link.
     func resume(_ link: QuorumLink) {
         while let next = link.waiting.first {
-            guard let request = try? ForwardedRequest(next.data.span) else {
-                preconditionFailure("it was read before")
+            switch next {
+            case .request(let data, let identities):
+                guard let request = try? ForwardedRequest(data.span) else {
+                    preconditionFailure("it was read before")
+                }
+                guard request.isSync || !link.holdsBackWrites else { return }
+                link.waiting.removeFirst()
+                handle(request, identities: identities, from: link)
+            case .revalidation(let request):
+                link.waiting.removeFirst()
+                handle(request, from: link)
             }
-            let isSync = request.type == OpCode.sync.rawValue
-            guard isSync || link.pendingSyncs == 0 else { return }
-            link.waiting.removeFirst()
-            handle(request, identities: next.identities, from: link)
         }
+    }
+
+    private func handle(_ request: RevalidateRequest, from link: QuorumLink) {
+        let isValid = adopt(
+            request.session, timeoutMilliseconds: request.timeoutMilliseconds, owner: link.id)
+        reply(to: link, request.session, isValid: isValid)
     }
 
     private func handle(
@@ -374,4 +468,8 @@ extension QuorumPeer {
             }
         }
     }
+}
+
+extension ForwardedRequest {
+    var isSync: Bool { type == OpCode.sync.rawValue }
 }

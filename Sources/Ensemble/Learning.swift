@@ -12,6 +12,92 @@ import Znodes
 ///
 /// Source: ZooKeeper, `Learner`, `Follower`, `Observer`.
 extension QuorumPeer {
+    // MARK: Effects
+
+    func perform(_ effect: Learner.Effect) {
+        switch effect {
+        case .connect(let leader): host.dial(leader)
+        case .introduce(let acceptedEpoch): introduce(acceptedEpoch)
+        case .saveAcceptedEpoch(let epoch):
+            host.saveAcceptedEpoch(epoch)
+            post(.learner(.acceptedEpochSaved))
+        case .saveCurrentEpoch(let epoch):
+            host.saveCurrentEpoch(epoch)
+            post(.learner(.currentEpochSaved))
+        case .acknowledgeEpoch(let lastZxid, let currentEpoch):
+            tellLeader { $0.appendAckEpoch(lastZxid: lastZxid, currentEpoch: currentEpoch) }
+            host.reached(.syncBegan)
+        case .truncate(let zxid):
+            guard isTreeKept else {
+                // There is nothing to cut: the leader must hear where the disk ends.
+                isTreeBroken = true
+                return post(.learner(.disconnected))
+            }
+            host.truncateLog(to: zxid)
+            reload()
+            adoptConfiguration()
+            post(.learner(.truncated))
+        case .receiveSnapshot(let zxid): beginSnapshot(zxid)
+        case .apply(let zxid):
+            inform(upTo: zxid, designated: designatedLeader)
+            apply(upTo: zxid)
+        case .persistHistory(let asSnapshot): persistHistory(asSnapshot: asSnapshot)
+        case .startLogging: startLogging()
+        case .acknowledge(let zxid): tellLeader { $0.appendQuorumPacket(.ack, zxid: zxid) }
+        case .serve:
+            if let offered = offered.take(), activate(offered) {
+                return post(.learner(.roleChanged))
+            }
+            serving = state
+            host.servingBegan(as: state)
+        case .echoPing(let zxid): echoPing(zxid)
+        case .arm, .disarm, .leave: preconditionFailure("the peer passes these on by itself")
+        }
+    }
+
+    func tellLeader(_ body: (inout ByteBuffer) -> Void) {
+        guard let link = leaderLink else { return }
+        link.write(body)
+        host.markDirty(link)
+    }
+
+    private func persistHistory(asSnapshot: Bool) {
+        hasData = true
+        if asSnapshot {
+            if keepsHistory { return host.writeSnapshot() }
+            isTreeBroken = false  // Not on the disk, but whole.
+        }
+        if isLogging, let batch = window.seal() { append(batch) }
+        if isLogging, lastAppended > window.flushed {
+            awaitedFlush = lastAppended
+        } else {
+            post(.learner(.historyPersisted))
+        }
+    }
+
+    /// The snapshot that `writeSnapshot` asked for is on the disk.
+    package func snapshotWritten() {
+        guard state == .following || state == .observing else { return }
+        // What the log holds beyond the snapshot never came to be, and must not be replayed.
+        if logEnd > database.lastProcessedZxid {
+            host.truncateLog(to: database.lastProcessedZxid)
+        }
+        isTreeBroken = false
+        post(.learner(.historyPersisted))
+    }
+
+    /// What came before was applied to the tree of the snapshot; the log goes on behind that.
+    private func startLogging() {
+        isLogging = keepsHistory
+        guard isLogging else { return }
+        _ = window.seal()
+        let batch = LogBatch(capacity: 1024)
+        window.forEachOutstanding { batch.appendTxn($1, zxid: $0) }
+        if !batch.isEmpty { append(batch) }
+    }
+
+    // MARK: The link
+
     /// Dialing the leader succeeded.
     package func connected(_ link: QuorumLink) {
         guard state == .following || state == .observing, leaderLink == nil else {

@@ -27,6 +27,7 @@ extension QuorumPeer {
         _ op: OpCode, body: Span<UInt8>, from origin: Proposer.Origin
     ) throws(JuteError) -> Zxid {
         let batch = window.current
+        let start = batch.buffer.count
         batch.beginRecord()
         let zxid: Zxid
         do throws(JuteError) {
@@ -38,7 +39,9 @@ extension QuorumPeer {
             throw error
         }
         batch.endRecord(zxid: zxid)
-        if op == .reconfig { batch.lastTxn { proposeConfiguration(in: $0, zxid: zxid) } }
+        if op == .reconfig {
+            _ = batch.txn(at: start) { proposeConfiguration(in: $0, zxid: zxid) }
+        }
         return zxid
     }
 

@@ -25,23 +25,24 @@ package final class QuorumLink {
     package internal(set) var sync: SyncWay?
     /// It gets every proposal and commit.
     var isForwarding = false
-    package internal(set) var lastAcknowledged = Zxid.zero
     var isIntroduced = false
     /// Syncs of the learner's clients that are not answered.
     var pendingSyncs = 0
-    /// Requests that came behind them.
-    var waiting: Deque<WaitingRequest> = []
+    /// What came behind them.
+    var waiting: Deque<Waiting> = []
 
-    struct WaitingRequest {
-        var data: [UInt8]
-        var identities: [Identity]
+    enum Waiting {
+        case request([UInt8], [Identity])
+        /// A session that came back to this learner has, perhaps, been elsewhere since its requests
+        /// in front of this, which must still find it there.
+        case revalidation(RevalidateRequest)
     }
 
-    /// Whether a request has to wait for syncs in front of it: Apache's learners want SYNC before the
-    /// COMMIT of any write that they sent later. Syncs wait only for writes that wait.
-    func mustWait(isSync: Bool) -> Bool {
-        isSync ? !waiting.isEmpty : pendingSyncs > 0
-    }
+    /// Whether a write has to wait for syncs in front of it: Apache's learners want SYNC before the
+    /// COMMIT of any write that they sent later.
+    var holdsBackWrites: Bool { pendingSyncs > 0 }
+    /// Whether everything else has to wait, for the writes that wait.
+    var holdsBackAll: Bool { !waiting.isEmpty }
 
     var halfTicksUnintroduced = 0
 

@@ -75,15 +75,15 @@ package final class QuorumPeer {
     package internal(set) var configuration: EnsembleConfiguration?
     /// The newest one that was proposed, perhaps not active yet.
     package internal(set) var lastSeen: EnsembleConfiguration?
-    private let isStandalone: Bool
+    let isStandalone: Bool
     /// A server without data must not vote; any history makes it a server with data.
-    private var hasData: Bool
+    var hasData: Bool
     private var reply = ByteBuffer()
 
     // Leading
     /// In the order in which they came.
     package internal(set) var links: [QuorumLink] = []
-    private var syncsAnswered = 0
+    var syncsAnswered = 0
     /// Who asked for a sync, in order; nil: a client of this server.
     var syncsWaiting: Deque<QuorumLink?> = []
     /// At an observer master: whose client wants to go on with its session, in order; nil: one of
@@ -108,6 +108,8 @@ package final class QuorumPeer {
     /// keeps no log goes on with its tree all the same.
     var isTreeKept = true
     var snapshotReader: SnapshotStreamReader?
+    /// A part of a leader's tree has come, and more must follow.
+    package var isReceivingTree: Bool { snapshotReader != nil }
     var snapshotZxid = Zxid.none
     var awaitedFlush: Zxid?
     var lastAppended = Zxid.none
@@ -155,7 +157,7 @@ package final class QuorumPeer {
         proposer = Self.newProposer(database, settings, lastZxid: database.lastProcessedZxid)
     }
 
-    private static func newProposer(
+    static func newProposer(
         _ database: Database, _ settings: Settings, lastZxid: Zxid
     ) -> Proposer {
         Proposer(
@@ -358,177 +360,11 @@ package final class QuorumPeer {
         host.close(link)
     }
 
-    private func reload() {
+    func reload() {
         window.removeAll()
         window.adopt(host.reload())
         isTreeBroken = false
         isTreeKept = true
-    }
-
-    func perform(_ effect: Leader.Effect) {
-        switch effect {
-        case .saveAcceptedEpoch(let epoch):
-            host.saveAcceptedEpoch(epoch)
-            adoptFirstVersion(epoch: epoch)
-            post(.leader(.acceptedEpochSaved))
-        case .saveCurrentEpoch(let epoch):
-            host.saveCurrentEpoch(epoch)
-            post(.leader(.currentEpochSaved))
-        case .offerEpoch(let epoch, let id):
-            write(to: id) { $0.appendLeaderInfo(newEpoch: epoch) }
-        case .synchronise(let id, let zxid):
-            if let link = link(id) { synchronise(link, from: zxid) }
-        case .sendUpToDate(let id):
-            if let way = link(id)?.sync.take() { host.reached(.learnerSyncEnded(way)) }
-            write(to: id) { $0.appendUpToDate() }
-        case .serve(let epoch):
-            if let lastSeen { activate(lastSeen) }
-            beginLeading(lastZxid: Zxid(epoch: epoch, counter: 0))
-            // The configuration that was completed with the epoch may be one without this leader.
-            if configuration?.participants.contains(id) == false { post(.leader(.replaced)) }
-        case .commit(let zxid): commit(upTo: zxid)
-        case .commitReconfig(let zxid, let designated):
-            commitReconfiguration(zxid, designated: designated)
-        case .ping(let id):
-            let zxid = isLeading ? lastProposed : database.lastProcessedZxid
-            write(to: id) { $0.appendQuorumPacket(.ping, zxid: zxid) }
-        case .answerSyncs(let count): answerSyncs(upTo: count)
-        case .disconnect(let id, let reason):
-            guard let link = link(id) else { return }
-            host.disconnected(link, because: reason)
-            drop(link)
-        case .arm, .disarm, .resign: preconditionFailure("the peer passes these on by itself")
-        }
-    }
-
-    func link(_ id: LinkID) -> QuorumLink? { links.first { $0.id == id } }
-
-    func drop(_ link: QuorumLink) {
-        links.removeAll { $0 === link }
-        close(link)
-    }
-
-    private func write(to id: LinkID, _ body: (inout ByteBuffer) -> Void) {
-        guard let link = link(id) else { return }
-        link.write(body)
-        host.markDirty(link)
-    }
-
-    private func beginLeading(lastZxid: Zxid) {
-        hasData = true
-        proposer = Self.newProposer(database, settings, lastZxid: lastZxid)
-        let now = host.clock
-        for (session, timeout) in database.sessions.sorted(by: { $0.key < $1.key }) {
-            proposer.tracker.add(session, timeoutMilliseconds: timeout, now: now)
-        }
-        if !isStandalone {
-            proposer.reconfigure = { [unowned self] in nextConfiguration(for: $0, zxid: $1) }
-        }
-        serving = .leading
-        host.servingBegan(as: .leading)
-        // They have no session that could expire: they go by an ordinary transaction.
-        for session in database.orphanedSessions { proposeSessionEnd(session) }
-    }
-
-    private func answerSyncs(upTo count: Int) {
-        while syncsAnswered < count {
-            syncsAnswered += 1
-            precondition(!syncsWaiting.isEmpty, "every sync has who asked for it")
-            answerSync()
-        }
-    }
-
-    /// The oldest sync is done. The host makes nothing of one that nobody asked for.
-    func answerSync() {
-        guard let link = syncsWaiting.popFirst() ?? nil else { return host.syncCompleted() }
-        guard !link.isClosed else { return }
-        link.write { $0.appendQuorumPacket(.sync, zxid: .zero) }
-        host.markDirty(link)
-        guard isLeading else { return }
-        link.pendingSyncs -= 1
-        resume(link)
-    }
-
-    func perform(_ effect: Learner.Effect) {
-        switch effect {
-        case .connect(let leader): host.dial(leader)
-        case .introduce(let acceptedEpoch): introduce(acceptedEpoch)
-        case .saveAcceptedEpoch(let epoch):
-            host.saveAcceptedEpoch(epoch)
-            post(.learner(.acceptedEpochSaved))
-        case .saveCurrentEpoch(let epoch):
-            host.saveCurrentEpoch(epoch)
-            post(.learner(.currentEpochSaved))
-        case .acknowledgeEpoch(let lastZxid, let currentEpoch):
-            tellLeader { $0.appendAckEpoch(lastZxid: lastZxid, currentEpoch: currentEpoch) }
-            host.reached(.syncBegan)
-        case .truncate(let zxid):
-            guard isTreeKept else {
-                // There is nothing to cut: the leader must hear where the disk ends.
-                isTreeBroken = true
-                return post(.learner(.disconnected))
-            }
-            host.truncateLog(to: zxid)
-            reload()
-            adoptConfiguration()
-            post(.learner(.truncated))
-        case .receiveSnapshot(let zxid): beginSnapshot(zxid)
-        case .apply(let zxid):
-            inform(upTo: zxid, designated: designatedLeader)
-            apply(upTo: zxid)
-        case .persistHistory(let asSnapshot): persistHistory(asSnapshot: asSnapshot)
-        case .startLogging: startLogging()
-        case .acknowledge(let zxid): tellLeader { $0.appendQuorumPacket(.ack, zxid: zxid) }
-        case .serve:
-            if let offered = offered.take(), activate(offered) {
-                return post(.learner(.roleChanged))
-            }
-            serving = peer.state
-            host.servingBegan(as: peer.state)
-        case .echoPing(let zxid): echoPing(zxid)
-        case .arm, .disarm, .leave: preconditionFailure("the peer passes these on by itself")
-        }
-    }
-
-    func tellLeader(_ body: (inout ByteBuffer) -> Void) {
-        guard let link = leaderLink else { return }
-        link.write(body)
-        host.markDirty(link)
-    }
-
-    private func persistHistory(asSnapshot: Bool) {
-        hasData = true
-        if asSnapshot {
-            if keepsHistory { return host.writeSnapshot() }
-            isTreeBroken = false  // Not on the disk, but whole.
-        }
-        if isLogging, let batch = window.seal() { append(batch) }
-        if isLogging, lastAppended > window.flushed {
-            awaitedFlush = lastAppended
-        } else {
-            post(.learner(.historyPersisted))
-        }
-    }
-
-    /// The snapshot that `writeSnapshot` asked for is on the disk.
-    package func snapshotWritten() {
-        guard state == .following || state == .observing else { return }
-        // What the log holds beyond the snapshot never came to be, and must not be replayed.
-        if logEnd > database.lastProcessedZxid {
-            host.truncateLog(to: database.lastProcessedZxid)
-        }
-        isTreeBroken = false
-        post(.learner(.historyPersisted))
-    }
-
-    /// What came before was applied to the tree of the snapshot; the log goes on behind that.
-    private func startLogging() {
-        isLogging = keepsHistory
-        guard isLogging else { return }
-        _ = window.seal()
-        let batch = LogBatch(capacity: 1024)
-        window.forEachOutstanding { batch.appendTxn($1, zxid: $0) }
-        if !batch.isEmpty { append(batch) }
     }
 
     // MARK: Applying

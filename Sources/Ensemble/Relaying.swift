@@ -14,7 +14,7 @@ extension QuorumPeer {
     ) {
         let (session, cxid, type, body) =
             (request.session, request.cxid, request.type, request.body)
-        if type == OpCode.sync.rawValue { syncsWaiting.append(link) }
+        if request.isSync { syncsWaiting.append(link) }
         tellLeader {
             $0.appendRequest(
                 session: session, cxid: cxid, type: type, body: body, authInfo: authInfo)

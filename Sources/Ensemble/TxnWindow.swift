@@ -47,12 +47,10 @@ struct TxnWindow {
         }
     }
 
-    /// Whether the turn has brought transactions that are not on their way to the log.
-    var hasOpen: Bool { open.map { !$0.isEmpty } ?? false }
-
-    /// Ends the turn's batch and hands it out for the log.
+    /// Ends the turn's batch and hands it out for the log; nil if the turn has brought nothing.
     mutating func seal() -> LogBatch? {
-        guard hasOpen, let batch = open.take() else { return nil }
+        guard let batch = open, !batch.isEmpty else { return nil }
+        open = nil
         passApplied()
         return batch
     }

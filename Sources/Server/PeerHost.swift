@@ -19,7 +19,7 @@ extension ZooKeeperServer: QuorumPeerHost {
     package func append(_ batch: LogBatch) {
         txnLog.append(batch)
         if ensemble != nil, let serving = peer.serving {
-            statistics.roles.logged(batch, as: serving, wallClock: wallClock)
+            statistics.roles.logged(batch, as: serving, wallClock: wallClockOfTurn)
         }
         if snapshots.countLogged(records: batch.recordCount, bytes: batch.buffer.count) {
             txnLog.roll()
@@ -32,28 +32,18 @@ extension ZooKeeperServer: QuorumPeerHost {
     }
 
     package func saveAcceptedEpoch(_ epoch: Int64) {
-        do throws(StorageError) {
-            try ensemble?.epochFiles.saveAccepted(epoch)
-        } catch {
-            fail(error)
-        }
+        orFail { () throws(StorageError) in try ensemble?.epochFiles.saveAccepted(epoch) }
     }
 
     package func saveCurrentEpoch(_ epoch: Int64) {
-        do throws(StorageError) {
-            try ensemble?.epochFiles.saveCurrent(epoch)
-        } catch {
-            fail(error)
-        }
+        orFail { () throws(StorageError) in try ensemble?.epochFiles.saveCurrent(epoch) }
     }
 
     package func truncateLog(to zxid: Zxid) {
         settleLog()
         snapshots.settle()
-        do throws(StorageError) {
+        orFail { () throws(StorageError) in
             _ = try directories.truncate(after: zxid, limits: juteLimits)
-        } catch {
-            fail(error)
         }
         logger.info("log truncated", metadata: ["zxid": "\(zxid)"])
     }
@@ -61,13 +51,20 @@ extension ZooKeeperServer: QuorumPeerHost {
     package func reload() -> [LogBatch] {
         snapshots.settle()
         database.reset()
-        do throws(StorageError) {
+        let report = orFail { () throws(StorageError) in
             var target = database
-            let report = try Recovery.restore(
+            return try Recovery.restore(
                 directories, options: RecoveryOptions(configuration, limits: juteLimits),
                 into: &target)
-            logger.info("reloaded", metadata: ["zxid": "\(database.lastProcessedZxid)"])
-            return report.recent
+        }
+        logger.info("reloaded", metadata: ["zxid": "\(database.lastProcessedZxid)"])
+        return report.recent
+    }
+
+    /// What the disk refuses ends the process.
+    private func orFail<Result>(_ body: () throws(StorageError) -> Result) -> Result {
+        do throws(StorageError) {
+            return try body()
         } catch {
             fail(error)
         }
@@ -139,6 +136,12 @@ extension ZooKeeperServer: QuorumPeerHost {
     package var clock: Int64 { Int64(loop.nowMilliseconds) }
 
     package var wallClock: Int64 { Clock.milliseconds }
+
+    /// The wall clock as it was when this turn first asked: for figures, of which a turn has many.
+    var wallClockOfTurn: Int64 {
+        if now != wallClockTurn.now { wallClockTurn = (now, wallClock) }
+        return wallClockTurn.wallClock
+    }
 
     // MARK: Roles
 

@@ -172,7 +172,7 @@ extension ZooKeeperServer {
                 if let duration { recordFlush(microseconds: duration) }
                 statistics.flushedBatchSize.record(Int64(batch.recordCount))
                 if ensemble != nil, let serving = peer.serving {
-                    statistics.roles.flushed(batch, as: serving, wallClock: wallClock)
+                    statistics.roles.flushed(batch, as: serving, wallClock: wallClockOfTurn)
                 }
                 peer.flushed(upTo: batch.lastZxid)
             case .failed(let error):
@@ -201,7 +201,7 @@ extension ZooKeeperServer {
         let waiting = takeWaiting(for: header)
         if let serving = peer.serving {
             statistics.roles.applied(
-                header, as: ensemble == nil ? nil : serving, wallClock: wallClock)
+                header, as: ensemble == nil ? nil : serving, wallClock: wallClockOfTurn)
         }
         if header.type == .closeSession { sessionEnded(header.session, waiting) }
         switch waiting {

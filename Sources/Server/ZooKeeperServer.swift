@@ -92,6 +92,8 @@ package final class ZooKeeperServer: TurnDelegate {
     package private(set) var exitCode: ExitCode?
 
     var statistics = ServerStatistics()
+    /// The wall clock at a time of the loop's clock.
+    var wallClockTurn: (now: UInt64, wallClock: Int64) = (.max, 0)
     let startedAt: Int64
 
     /// Whom the outcome of a transaction concerns.

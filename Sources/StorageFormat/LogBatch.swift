@@ -104,16 +104,6 @@ public final class LogBatch: @unchecked Sendable {
         start + LogFormat.prefixBytes + Int(buffer.load(Int32.self, at: start + 8)) + 1
     }
 
-    /// Hands out the txn of the last record.
-    public func lastTxn(_ body: (Span<UInt8>) -> Void) {
-        var start = 0
-        while start < buffer.count {
-            let next = nextRecord(after: start)
-            if next == buffer.count { _ = txn(at: start, body) }
-            start = next
-        }
-    }
-
     public func forEachTxn(_ body: (Span<UInt8>) -> Void) {
         var start = 0
         while start < buffer.count { start = txn(at: start, body) }

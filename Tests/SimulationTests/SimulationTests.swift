@@ -12,6 +12,7 @@ import Testing
         (243, "an observer without a log began one behind a hole"),
         (179, "a follower waited for the flush of what it had cut off its log"),
         (215, "a sync was answered by a leader that had been replaced"),
+        (351, "a session came back to its follower past its own earlier requests"),
     ]
 
     /// How long fresh seeds are tried: `SIMULATION_SECONDS`.
