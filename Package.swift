@@ -50,6 +50,7 @@ let package = Package(
             name: "COpenSSL", path: "CLibs/COpenSSL", pkgConfig: "libcrypto",
             providers: [.apt(["libssl-dev"])]),
         .target(name: "CStorage", path: "CLibs/CStorage"),
+        .target(name: "CProcess", path: "CLibs/CProcess"),
         .systemLibrary(
             name: "CSnappy", path: "CLibs/CSnappy", providers: [.apt(["libsnappy-dev"])]),
 
@@ -112,7 +113,7 @@ let package = Package(
             dependencies: [
                 "Vocabulary", "Jute", "ClientProtocol", "Transactions", "StorageFormat",
                 "Configuration", "QuorumProtocol", "Znodes", "Zab", "Ensemble", "EventLoop",
-                "Storage", "COpenSSL",
+                "Storage", "COpenSSL", "CProcess",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "SystemPackage", package: "swift-system"),

@@ -1,3 +1,4 @@
+import CProcess
 import ClientProtocol
 import Configuration
 package import Ensemble
@@ -162,6 +163,10 @@ extension ZooKeeperServer: QuorumPeerHost {
         expiryDue = loop.nowMilliseconds + expiryMilliseconds
         snapshots.isServing = true
         snapshots.considerSnapshot()
+        // What reads the data and elects a leader may not be needed again for months.
+        settlingTimer.start(afterMilliseconds: UInt64(configuration.tickTimeMilliseconds)) {
+            cprocess_release_code()
+        }
         guard let ensemble else { return }
         if state == .following { ensemble.listenForObservers() }
         statistics.roles.servingBegan(as: state, now: now)

@@ -88,6 +88,7 @@ package final class ZooKeeperServer: TurnDelegate {
     private let purgeTimer: LoopTimer
     private let farewellTimer: LoopTimer
     let readOnlyTimer: LoopTimer
+    let settlingTimer: LoopTimer
     private var signals: [SignalWatcher] = []
     package private(set) var exitCode: ExitCode?
 
@@ -203,6 +204,7 @@ package final class ZooKeeperServer: TurnDelegate {
         purgeTimer = LoopTimer(loop: loop)
         farewellTimer = LoopTimer(loop: loop)
         readOnlyTimer = LoopTimer(loop: loop)
+        settlingTimer = LoopTimer(loop: loop)
         diskWake = { wakeUp.signal() }
         mailbox.server = self
         loop.turnDelegate = self
@@ -369,7 +371,9 @@ package final class ZooKeeperServer: TurnDelegate {
         exitCode = .ok
         listener?.close()
         ensemble?.close()
-        for timer in [expiryTimer, sweepTimer, purgeTimer, readOnlyTimer] { timer.stop() }
+        for timer in [expiryTimer, sweepTimer, purgeTimer, readOnlyTimer, settlingTimer] {
+            timer.stop()
+        }
         turnEnded(loop)
         txnLog.close()
         diskWorkEnded()
