@@ -33,10 +33,16 @@ extension QuorumPeer {
                 isTreeBroken = true
                 return post(.learner(.disconnected))
             }
-            host.truncateLog(to: zxid)
+            guard host.truncateLog(to: zxid) else {
+                if let link = leaderLink.take() { close(link) }
+                return post(.learner(.truncationRefused))
+            }
             reload()
             adoptConfiguration()
             post(.learner(.truncated))
+        case .forgetTree:
+            forgetTree()
+            adoptConfiguration()
         case .receiveSnapshot(let zxid): beginSnapshot(zxid)
         case .apply(let zxid):
             inform(upTo: zxid, designated: designatedLeader)
@@ -80,7 +86,8 @@ extension QuorumPeer {
         guard state == .following || state == .observing else { return }
         // What the log holds beyond the snapshot never came to be, and must not be replayed.
         if logEnd > database.lastProcessedZxid {
-            host.truncateLog(to: database.lastProcessedZxid)
+            let isCut = host.truncateLog(to: database.lastProcessedZxid)
+            precondition(isCut, "the snapshot leads there")
         }
         isTreeBroken = false
         post(.learner(.historyPersisted))
@@ -195,13 +202,18 @@ extension QuorumPeer {
 
     // MARK: SNAP
 
-    func beginSnapshot(_ zxid: Zxid) {
+    /// Another one comes in its place, and the disk keeps the old one until that is whole.
+    private func forgetTree() {
         isLogging = false
         isTreeBroken = true
         if !keepsHistory { isTreeKept = false }
         window.removeAll()
         logEnd = database.lastProcessedZxid
         database.reset()
+    }
+
+    private func beginSnapshot(_ zxid: Zxid) {
+        forgetTree()
         snapshotZxid = zxid
         snapshotReader = SnapshotStreamReader(limits: settings.packetLimits)
     }

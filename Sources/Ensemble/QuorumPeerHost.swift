@@ -20,8 +20,9 @@ package protocol QuorumPeerHost: AnyObject {
     /// On the disk when it returns.
     func saveAcceptedEpoch(_ epoch: Int64)
     func saveCurrentEpoch(_ epoch: Int64)
-    /// Cuts the log behind this zxid, so that it ends there when it returns.
-    func truncateLog(to zxid: Zxid)
+    /// Cuts the log behind this zxid, so that it ends there when it returns. False: the disk does
+    /// not lead there, and nothing was changed.
+    func truncateLog(to zxid: Zxid) -> Bool
     /// Makes the database what the disk says, and returns the last transactions of the log. No
     /// transaction is on its way to the log.
     func reload() -> [LogBatch]

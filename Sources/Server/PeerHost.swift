@@ -40,13 +40,18 @@ extension ZooKeeperServer: QuorumPeerHost {
         orFail { () throws(StorageError) in try ensemble?.epochFiles.saveCurrent(epoch) }
     }
 
-    package func truncateLog(to zxid: Zxid) {
+    package func truncateLog(to zxid: Zxid) -> Bool {
         settleLog()
         snapshots.settle()
-        orFail { () throws(StorageError) in
+        do throws(StorageError) {
             _ = try directories.truncate(after: zxid, limits: juteLimits)
+        } catch {
+            guard case .cannotTruncate = error.reason else { fail(error) }
+            logger.warning("log not truncated", metadata: ["reason": "\(error)"])
+            return false
         }
         logger.info("log truncated", metadata: ["zxid": "\(zxid)"])
+        return true
     }
 
     package func reload() -> [LogBatch] {

@@ -206,11 +206,10 @@ struct Disk {
 
     // MARK: Truncation
 
-    mutating func truncate(after zxid: Zxid) throws(Refusal) {
+    /// False, and nothing is changed, if no snapshot and log lead there.
+    mutating func truncate(after zxid: Zxid) -> Bool {
         let earlier = snapshots.filter { $0.zxid <= zxid }
-        guard let base = earlier.last?.zxid else {
-            throw Refusal(reason: "no snapshot leads to \(zxid)")
-        }
+        guard let base = earlier.last?.zxid else { return false }
         var remaining = logs.filter { $0.name <= zxid }
         let first = remaining.lastIndex { $0.name <= base } ?? 0
         for index in remaining.indices.dropFirst(first) {
@@ -219,10 +218,11 @@ struct Disk {
         let isThere =
             zxid == base
             || remaining.dropFirst(first).contains { $0.records.contains { $0.zxid == zxid } }
-        guard isThere else { throw Refusal(reason: "the log does not lead to \(zxid)") }
+        guard isThere else { return false }
         logs = remaining
         snapshots = earlier
         isRolled = true
+        return true
     }
 }
 

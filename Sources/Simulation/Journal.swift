@@ -13,8 +13,6 @@ import Znodes
 struct Journal {
     struct Failure: Error, CustomStringConvertible {
         let description: String
-        /// What no server can do yet: the run ends, and proves nothing more.
-        var isLimit = false
     }
 
     /// The state of the simulated paths behind a transaction.

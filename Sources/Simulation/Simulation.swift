@@ -26,8 +26,6 @@ package enum Simulation {
         package var setup: String
         /// What went wrong; nil: nothing.
         package var violation: String?
-        /// What ended the run early without being one: a known limit of the servers.
-        package var limit: String?
         /// Of everything that happened.
         package var digest: UInt64
         /// Microseconds of virtual time.
@@ -42,6 +40,7 @@ package enum Simulation {
         package var crashes: Int
         package var snapshotsSent: Int
         package var truncations: Int
+        package var refusedTruncations: Int
     }
 
     package static func run(seed: UInt64, _ options: Options = Options()) -> Outcome {
@@ -51,21 +50,19 @@ package enum Simulation {
         let world = World(
             setup: setup, random: random, plant: options.plant, prints: options.prints)
         var violation: String?
-        var limit: String?
         do {
             try world.run()
-        } catch let failure as Journal.Failure where failure.isLimit {
-            limit = failure.description
         } catch {
             violation = "\(World.text(world.now)) s: \(error)"
         }
         let statistics = world.statistics
         return Outcome(
-            seed: seed, setup: "\(setup)", violation: violation, limit: limit, digest: world.digest,
+            seed: seed, setup: "\(setup)", violation: violation, digest: world.digest,
             time: world.now, happenings: world.happenings, epochs: world.journal.epochCount,
             committed: world.journal.committed.count - 1, acknowledged: statistics.acknowledged,
             reads: statistics.reads, syncReads: statistics.syncReads,
             events: statistics.events, crashes: statistics.crashes,
-            snapshotsSent: statistics.snapshotsSent, truncations: statistics.truncations)
+            snapshotsSent: statistics.snapshotsSent, truncations: statistics.truncations,
+            refusedTruncations: statistics.refusedTruncations)
     }
 }

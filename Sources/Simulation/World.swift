@@ -47,6 +47,7 @@ final class World {
         var crashes = 0
         var snapshotsSent = 0
         var truncations = 0
+        var refusedTruncations = 0
     }
 
     init(setup: Setup, random: SeededGenerator, plant: Plant?, prints: Bool) {

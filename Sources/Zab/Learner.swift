@@ -39,6 +39,9 @@ package struct Learner: Reducer {
         case syncBegun(SyncMode)
         /// The log is cut and the tree is what it holds.
         case truncated
+        /// The disk does not lead to where the log was to be cut. Nothing was changed, and the link
+        /// is closed.
+        case truncationRefused
         /// The tree of SNAP is complete.
         case snapshotReceived
         /// PROPOSAL
@@ -74,8 +77,11 @@ package struct Learner: Reducer {
         case saveCurrentEpoch(Int64)
         /// ACKEPOCH; a nil epoch says that it had been promised before.
         case acknowledgeEpoch(lastZxid: Zxid, currentEpoch: Int64?)
-        /// Cut the log behind this zxid, and make the tree what is left: `truncated` follows.
+        /// Cut the log behind this zxid, and make the tree what is left: `truncated` follows, or
+        /// `truncationRefused`.
         case truncate(to: Zxid)
+        /// Forget the tree: what follows is the history from its beginning.
+        case forgetTree
         /// Forget the tree and read it from the stream: `snapshotReceived` follows.
         case receiveSnapshot(Zxid)
         /// Apply the proposals up to this one.
@@ -140,12 +146,14 @@ package struct Learner: Reducer {
     private let leader: ServerID
     private let isObserver: Bool
     private let history: Election.History
-    private let acceptedEpoch: Int64
+    private var acceptedEpoch: Int64
     private let timing: LinkTiming
 
     package private(set) var stage = Stage.idle
     private var mode = SyncMode.diff
     private var redials = 0
+    /// The log cannot be brought to the leader's history, which therefore replaces it as a whole.
+    private var startsAnew = false
     /// The epoch that the leader has offered.
     private var epoch: Int64 = -1
     /// Where the history ends that proposals continue; nil: behind a tree that may hold more than
@@ -199,14 +207,20 @@ package struct Learner: Reducer {
 
         case .acceptedEpochSaved:
             precondition(stage == .savingAcceptedEpoch, "saved when it was asked for")
+            acceptedEpoch = epoch
             agree(currentEpoch: history.currentEpoch, into: &effects)
         case .truncated, .snapshotReceived:
             precondition(stage == .restoring, "restored when it was asked for")
             stage = .syncing
+        case .truncationRefused:
+            precondition(stage == .restoring, "refused when it was asked for")
+            startsAnew = true
+            stage = .connecting
+            effects.append(.connect(leader))
         case .historyPersisted:
             precondition(stage == .persisting, "persisted when it was asked for")
             stage = .savingCurrentEpoch
-            if case .snap = mode { effects.append(.startLogging) }
+            if isTreeWhole { effects.append(.startLogging) }
             effects.append(.saveCurrentEpoch(epoch))
         case .currentEpochSaved:
             precondition(stage == .savingCurrentEpoch, "saved when it was asked for")
@@ -244,9 +258,7 @@ package struct Learner: Reducer {
         case (.syncing, .historyEnded(let ended)):
             guard ended == epoch else { return leave(.staleEpoch(ended), into: &effects) }
             stage = .persisting
-            var isWhole = false
-            if case .snap = mode { isWhole = true }
-            effects.append(.persistHistory(asSnapshot: isWhole))
+            effects.append(.persistHistory(asSnapshot: isTreeWhole))
         case (.synced, .admitted):
             stage = .following
             // Apache's leaders expect an answer to this, too.
@@ -264,8 +276,9 @@ package struct Learner: Reducer {
             (_, .historyEnded), (_, .admitted):
             leave(.outOfPlace(stage), into: &effects)
         case (_, .started), (_, .connected), (_, .disconnected), (_, .acceptedEpochSaved),
-            (_, .truncated), (_, .snapshotReceived), (_, .historyPersisted),
-            (_, .currentEpochSaved), (_, .flushed), (_, .roleChanged), (_, .timerExpired):
+            (_, .truncated), (_, .truncationRefused), (_, .snapshotReceived),
+            (_, .historyPersisted), (_, .currentEpochSaved), (_, .flushed), (_, .roleChanged),
+            (_, .timerExpired):
             preconditionFailure("the leader sends no such thing")
         }
     }
@@ -298,7 +311,8 @@ package struct Learner: Reducer {
     private mutating func agree(currentEpoch: Int64?, into effects: inout [Effect]) {
         stage = .agreeing
         effects.append(
-            .acknowledgeEpoch(lastZxid: history.lastZxid, currentEpoch: currentEpoch))
+            .acknowledgeEpoch(
+                lastZxid: startsAnew ? .zero : history.lastZxid, currentEpoch: currentEpoch))
     }
 
     // MARK: Taking over its history
@@ -306,10 +320,16 @@ package struct Learner: Reducer {
     private mutating func beginSync(_ mode: SyncMode, into effects: inout [Effect]) {
         self.mode = mode
         switch mode {
+        case .diff where startsAnew:
+            lastCommitted = .zero
+            lastProposed = .zero
+            stage = .syncing
+            effects.append(.forgetTree)
         case .diff:
             lastCommitted = history.lastZxid
             lastProposed = history.lastZxid
             stage = .syncing
+        case .trunc where startsAnew: leave(.outOfPlace(stage), into: &effects)
         case .trunc(let zxid):
             lastCommitted = zxid
             lastProposed = zxid
@@ -386,6 +406,9 @@ package struct Learner: Reducer {
     private var isReceiving: Bool {
         if case .snap = mode { true } else { false }
     }
+
+    /// The tree does not continue the one on the disk.
+    private var isTreeWhole: Bool { isReceiving || startsAnew }
 
     private mutating func passHalfTick(into effects: inout [Effect]) {
         effects.append(.arm(.halfTick, after: timing.tick / 2))

@@ -88,14 +88,13 @@ private struct Totals: CustomStringConvertible {
     private var crashes = 0
     private var snapshotsSent = 0
     private var truncations = 0
+    private var refusedTruncations = 0
     private var virtualSeconds = 0
-    private var limits = 0
     /// The same numbers for the same seeds, on every machine.
     private var digest: UInt64 = 0
 
     mutating func add(_ outcome: Simulation.Outcome) {
         seeds += 1
-        if outcome.limit != nil { limits += 1 }
         digest = digest &* 31 &+ outcome.digest
         epochs += outcome.epochs
         acknowledged += outcome.acknowledged
@@ -104,6 +103,7 @@ private struct Totals: CustomStringConvertible {
         crashes += outcome.crashes
         snapshotsSent += outcome.snapshotsSent
         truncations += outcome.truncations
+        refusedTruncations += outcome.refusedTruncations
         virtualSeconds += outcome.time / 1_000_000
     }
 
@@ -112,7 +112,7 @@ private struct Totals: CustomStringConvertible {
         let rate = Int(Double(seeds) * 60 / seconds)
         return "\(virtualSeconds) s of virtual time, \(epochs) epochs, \(acknowledged) writes, "
             + "\(reads) reads, \(events) events, \(crashes) crashes, \(snapshotsSent) SNAP, "
-            + "\(truncations) TRUNC, \(limits) ended by a known limit, "
+            + "\(truncations) TRUNC, \(refusedTruncations) of them refused, "
             + "digest \(String(digest, radix: 16)); \(rate) seeds per minute"
     }
 

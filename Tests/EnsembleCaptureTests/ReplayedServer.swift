@@ -147,11 +147,12 @@ final class ReplayedServer: QuorumPeerHost {
 
     func saveCurrentEpoch(_ epoch: Int64) { epochs.current = epoch }
 
-    func truncateLog(to zxid: Zxid) {
+    func truncateLog(to zxid: Zxid) -> Bool {
         log.removeAll { txn in
             (try? RecordedTxn(txn)).map { $0.zxid > zxid } ?? true
         }
         flushed = min(flushed, zxid)
+        return true
     }
 
     func reload() -> [LogBatch] {

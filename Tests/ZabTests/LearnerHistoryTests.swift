@@ -138,6 +138,50 @@ import Zab
                 ])
     }
 
+    /// It was told to cut its log to 4:5, and its disk does not lead there.
+    private static func refused() -> LearnerScenario {
+        var one = LearnerScenario.agreeing()
+        one.step(.syncBegun(.trunc(zxid(4, 5))))
+        one.step(.truncationRefused)
+        return one
+    }
+
+    @Test func `who cannot cut its log comes again as if it had no data`() {
+        var one = LearnerScenario.agreeing()
+        one.step(.syncBegun(.trunc(zxid(4, 5))))
+        #expect(one.step(.truncationRefused) == [.connect(server(3))])
+        #expect(one.step(.connected) == [.introduce(acceptedEpoch: 5)])
+        // It has promised this epoch, and must not count twice.
+        #expect(
+            one.step(.epochOffered(5)) == [.acknowledgeEpoch(lastZxid: .zero, currentEpoch: nil)])
+    }
+
+    @Test func `a log that cannot be cut is kept until another history is on the disk`() {
+        var one = Self.refused()
+        one.steps(.connected, .epochOffered(5))
+        #expect(one.step(.syncBegun(.diff)) == [.forgetTree])
+        #expect(
+            one.steps(.proposed(zxid(1, 1)), .committed(zxid(1, 1))) == [.apply(upTo: zxid(1, 1))])
+        #expect(one.step(.historyEnded(epoch: 5)) == [.persistHistory(asSnapshot: true)])
+        #expect(one.step(.historyPersisted) == [.startLogging, .saveCurrentEpoch(5)])
+        #expect(
+            one.step(.currentEpochSaved)
+                == [.acknowledge(zxid(5, 0)), .apply(upTo: zxid(1, 1))])
+    }
+
+    @Test func `the history from its beginning has no gap at its beginning`() {
+        var one = Self.refused()
+        one.steps(.connected, .epochOffered(5), .syncBegun(.diff))
+        #expect(!one.learner.accepts(zxid(0, 2)))
+        #expect(one.learner.accepts(zxid(0, 1)))
+    }
+
+    @Test func `who has said that it has no data cannot be told to cut them`() {
+        var one = Self.refused()
+        one.steps(.connected, .epochOffered(5))
+        #expect(one.step(.syncBegun(.trunc(zxid(4, 5)))).last == .leave(.outOfPlace(.agreeing)))
+    }
+
     // MARK: SNAP
 
     @Test func `a tree is written as a snapshot, and the log goes on behind it`() {

@@ -75,6 +75,7 @@ struct LearnerScenario {
     }
 
     /// What the events give together.
+    @discardableResult
     mutating func steps(_ events: Learner.Event...) -> [Learner.Effect] {
         events.flatMap { step($0) }
     }
