@@ -113,6 +113,7 @@ final class SnapshotKeeper {
         if isWantedByLeader {
             isWantedByLeader = false
             isWritingForLeader = true
+            isDue = false
             thread.write(
                 source: database.freeze(), directory: directories.snapshots,
                 options: options(lowPriority: false))

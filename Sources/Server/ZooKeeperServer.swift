@@ -1,3 +1,4 @@
+import CProcess
 import ClientProtocol
 package import Configuration
 import DequeModule
@@ -134,6 +135,7 @@ package final class ZooKeeperServer: TurnDelegate {
         configurationFiles =
             configuration.reconfigEnabled
             ? configFile.map { ConfigurationFiles(configFile: $0) } : nil
+        cprocess_take_short_turns()
         // A file over the limit is an error of its write, not the end of the process by a signal.
         signal(SIGXFSZ, SIG_IGN)
         self.configuration = configuration

@@ -1,3 +1,4 @@
+import CStorage
 import Glibc
 import Jute
 import SystemPackage
@@ -94,6 +95,11 @@ struct OpenFile: ~Copyable {
             written < 0
             ? .system(.write, errno: Int32(-written)) : .shortWrite(bytes: written, of: wanted)
         throw StorageError(file: path, offset: Int64(offset), reason: reason)
+    }
+
+    /// Begins to bring the range to the disk, for `sync` to have less to do.
+    func startWriteback(_ range: Range<Int>) {
+        cstorage_start_writeback(descriptor, Int64(range.lowerBound), Int64(range.count))
     }
 
     /// Cuts the file behind its first `bytes`.

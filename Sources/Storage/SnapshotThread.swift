@@ -199,6 +199,8 @@ private struct SnapshotWriter: ~Copyable {
     let file: OpenFile
     let options: SnapshotOptions
     private(set) var position = 0
+    /// How far the disk has been told to write.
+    private var writebackStart = 0
 
     init(file: consuming OpenFile, options: SnapshotOptions) {
         self.file = file
@@ -211,6 +213,10 @@ private struct SnapshotWriter: ~Copyable {
     /// How long the processor is left alone between two pieces: about as long as one takes.
     private static let pauseMicroseconds: UInt32 = 250
 
+    /// How much may wait for the disk. All at once at the end, it would hold up the flushes of the
+    /// log, and so all writes, until the last of it is there.
+    private static let writebackBytes = 1 << 20
+
     /// Appends a piece, after a pause if others go first.
     ///
     /// The least priority is not enough for that: Linux moves a waiting thread at once only to a
@@ -220,6 +226,9 @@ private struct SnapshotWriter: ~Copyable {
         if options.lowPriority && position > 0 { usleep(Self.pauseMicroseconds) }
         try file.write(bytes, at: position, calls: options.calls)
         position += bytes.count
+        guard options.fsync, position - writebackStart >= Self.writebackBytes else { return }
+        file.startWriteback(writebackStart..<position)
+        writebackStart = position
     }
 
     func sync() throws(StorageError) { try file.sync(options.calls.sync) }

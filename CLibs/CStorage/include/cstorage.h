@@ -10,6 +10,10 @@
 /// system cannot reserve.
 int cstorage_fallocate(int file, int64_t offset, int64_t bytes);
 
+/// Begins to bring the range to the disk and does not wait: sync_file_range. A hint: only fsync
+/// answers for anything.
+void cstorage_start_writeback(int file, int64_t offset, int64_t bytes);
+
 /// Lets the calling thread run only where no other wants to: SCHED_IDLE. A merely nice thread keeps
 /// its processor for milliseconds when another one wakes up. 0 makes it an ordinary thread again.
 void cstorage_idle_thread(int is_idle);
