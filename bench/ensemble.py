@@ -43,6 +43,8 @@ WAIT_SECONDS = 120
 AFTERMATH_SECONDS = 2
 #: Until an ensemble has done what its start, or a long load, left for later (a snapshot, say).
 REST_SECONDS = 5
+#: Of a load, before it counts.
+WARMUP_SECONDS = 1
 LOOPBACK = "127.0.0.1"
 
 
@@ -203,11 +205,8 @@ class Load(run.Load):
 
 #: What zkBench's workload `load` makes first.
 ZNODE = b"/bench/d0000/n000000000"
-REQUESTS = {
-    "set": struct.pack(">ii", 5, len(ZNODE)) + ZNODE
-    + struct.pack(">i", 100) + b"v" * 100 + struct.pack(">i", -1),
-    "get": struct.pack(">ii", 4, len(ZNODE)) + ZNODE + b"\0",
-}
+SET = (struct.pack(">ii", 5, len(ZNODE)) + ZNODE + struct.pack(">i", 100) + b"v" * 100
+       + struct.pack(">i", -1))
 SESSION_EXPIRED = -112
 
 
@@ -274,7 +273,7 @@ class Link:
 
     def ask(self, due, now):
         self.xid += 1
-        self._frame(struct.pack(">i", self.xid) + self.load.request)
+        self._frame(struct.pack(">i", self.xid) + SET)
         self.pending.append((due, now))
 
     def _frame(self, payload):
@@ -337,14 +336,13 @@ class Answer:
 
 
 class OpenLoad:
-    """Requests at a fixed rate, whether or not the ones before are answered.
+    """Writes at a fixed rate, whether or not the ones before are answered.
 
     There is a session at each server, and they take turns; what is lost with a connection is asked
-    again, and while no server takes requests they wait. Latency counts from when a request was due.
+    again, and while no server takes requests they wait.
     """
 
-    def __init__(self, members, kind, rate):
-        self.request = REQUESTS[kind]
+    def __init__(self, members, rate):
         self.step = 1 / rate
         self.due = collections.deque()
         self.answers = []
@@ -412,15 +410,6 @@ class OpenLoad:
         times = sorted(answer.at for answer in self.answers if answer.at >= since)
         return max(after - before for before, after in zip(times, times[1:]))
 
-    def latencies(self, begin, end):
-        """Of the requests due between two moments, in seconds."""
-        return [round(answer.at - answer.due, 6)
-                for answer in self.answers if begin <= answer.due < end]
-
-
-def percentile(values, share):
-    values = sorted(values)
-    return values[min(len(values) - 1, int(share * len(values)))] if values else None
 
 
 # Results
@@ -523,7 +512,7 @@ class Bench(run.Bench):
         self.raw[name] = reports
         return reports
 
-    def add_load(self, title, unit, reports, count, aim):
+    def add_load(self, title, unit, reports, count, aim=None):
         self.table.add(
             title, unit, self.medians(reports, lambda report: report[count] / report["seconds"]),
             more=True, digits=0, aim=aim)
@@ -557,16 +546,19 @@ class Bench(run.Bench):
         self.add_load("get, 50 sessions, depth 16", "requests/s", reports, "requests", Aim(ratio=6))
 
     def events(self):
-        """Watch events: many sessions at all servers read and watch what one session sets."""
+        """Watch events: of znodes that each session changes itself, and of one that many watch."""
         znodes, watchers = 4, self.options.watchers
         with self.ensembles() as ensembles:
+            own = self.visits("events", ensembles, "watch", sessions=50, depth=16)
             self.fill(ensembles, znodes)
-            reports = self.visits(
-                "events", ensembles, "fan-out", znodes=znodes, depth=znodes, reuse=True,
+            shared = self.visits(
+                "fan-out", ensembles, "fan-out", znodes=znodes, depth=znodes, reuse=True,
                 sessions=watchers + 1)
         self.add_load(
+            "watch events, 50 sessions, depth 16", "events/s", own, "events", Aim(ratio=5))
+        self.add_load(
             f"watch events, {watchers:,} sessions, one writer of {znodes} znodes", "events/s",
-            reports, "events", Aim(ratio=5))
+            shared, "events")
 
     def memory(self):
         """Three empty servers: resident memory, summed up."""
@@ -597,7 +589,7 @@ class Bench(run.Bench):
                 aim=Aim(ratio=2))
 
     def time_without_success(self, ensemble):
-        with OpenLoad(ensemble.members, "set", self.options.write_rate) as load:
+        with OpenLoad(ensemble.members, self.options.write_rate) as load:
             # Any moment between two ticks is as good.
             time.sleep(1 + random.uniform(0, self.options.tick / 1e3))
             leader = ensemble.leader()
@@ -623,19 +615,18 @@ class Bench(run.Bench):
             f"back in step after {writes:,} missed writes", "s",
             {name: median([one["seconds"] for one in all_]) for name, all_ in seen.items()},
             digits=2)
-        for kind in "set", "get":
+        for kind, share in itertools.product(("set", "get"), ("p99", "max")):
             before, during = (
-                {name: percentile(itertools.chain(*(one[kind][when] for one in all_)), 0.99)
+                {name: median([one[when][kind]["latencyMicroseconds"][share] for one in all_]) / 1e3
                  for name, all_ in seen.items()}
                 for when in ("before", "during"))
-            for title, values in ("before", before), ("during", during):
+            for title, values in ("before", before), ("with", during):
+                self.table.add(f"leader's {kind}s, {share} {title} that", "ms", values, digits=2)
+            if share == "p99":
                 self.table.add(
-                    f"leader's {kind}s, p99 {title} that", "ms",
-                    {name: value * 1e3 for name, value in values.items()}, digits=2)
-            self.table.add(
-                f"leader's {kind}s, p99 during over before", "",
-                {name: during[name] / before[name] for name in seen}, more=None, digits=2,
-                aim=Aim(below=2))
+                    f"leader's {kind}s, p99 with it over before", "",
+                    {name: during[name] / before[name] for name in seen}, more=None, digits=2,
+                    aim=Aim(below=2))
 
     def return_of_follower(self, ensemble, writes):
         [follower, _] = ensemble.with_mode("follower")
@@ -643,24 +634,32 @@ class Bench(run.Bench):
         ensemble.wait_in_step()
         self.load.run(ensemble, "load", znodes=writes, prefix="/missed", keep=True)
         time.sleep(REST_SECONDS)
-        leader, rate = ensemble.leader(), self.options.leader_rate
-        with OpenLoad([leader], "set", rate) as sets, OpenLoad([leader], "get", rate) as gets:
-            # The first second warms up.
-            began = time.monotonic() + 1
-            time.sleep(1 + self.options.seconds)
-            zxid = ensemble.status(leader)[1]
-            launched = time.monotonic()
-            ensemble.launch(follower)
-            ensemble.wait_caught_up(follower, zxid, every=0.01)
-            ended = time.monotonic()
-            for load in sets, gets:
-                load.wait_success(since=ended)  # All that were due before are answered.
-        say(f"  {ensemble.name}: {ended - launched:.2f} s")
-        result = {"seconds": ended - launched}
-        for kind, load in ("set", sets), ("get", gets):
-            result[kind] = {"before": load.latencies(began, launched),
-                            "during": load.latencies(launched, ended)}
-        return result
+        leader = ensemble.leader()
+        before = self.finish(self.start_on_leader(leader))
+        during = self.start_on_leader(leader)
+        time.sleep(WARMUP_SECONDS + 1)
+        zxid = ensemble.status(leader)[1]
+        launched = time.monotonic()
+        ensemble.launch(follower)
+        ensemble.wait_caught_up(follower, zxid, every=0.01)
+        seconds = time.monotonic() - launched
+        say(f"  {ensemble.name}: {seconds:.2f} s")
+        if seconds > 2 * self.options.seconds - 1:
+            raise SystemExit(f"{seconds:.1f} s are more than the load was there for: --seconds")
+        return {"seconds": seconds, "before": before, "during": self.finish(during)}
+
+    def start_on_leader(self, leader):
+        """Sets and gets at fixed times, over ten sessions each, all at one server."""
+        return {
+            kind: run.Load(self.options).start(
+                leader, kind, prefix=f"/{kind}", znodes=100, sessions=10,
+                rate=self.options.leader_rate, warmup=WARMUP_SECONDS,
+                duration=2 * self.options.seconds)
+            for kind in ("set", "get")}
+
+    @staticmethod
+    def finish(loads):
+        return {kind: json.loads(process.communicate()[0]) for kind, process in loads.items()}
 
 
 MEASUREMENTS = ["sets", "creates", "gets", "events", "memory", "failover", "catchup"]
