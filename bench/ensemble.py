@@ -13,7 +13,6 @@ the rounds.
 The result is a Markdown table on stdout; what goes on meanwhile is told on stderr.
 """
 
-import argparse
 import collections
 import contextlib
 import dataclasses
@@ -22,10 +21,8 @@ import json
 import os
 import platform
 import random
-import resource
 import selectors
 import shutil
-import signal
 import socket
 import struct
 import subprocess
@@ -666,14 +663,7 @@ MEASUREMENTS = ["sets", "creates", "gets", "events", "memory", "failover", "catc
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    build = os.path.join(run.ROOT, ".build", "release")
-    parser.add_argument("--only", help="measurements, separated by commas")
-    parser.add_argument("--list", action="store_true", help="tell what there is to measure")
-    parser.add_argument("--quick", action="store_true", help="small sizes, one round")
-    parser.add_argument("--rounds", type=int, help="visits to each ensemble (3)")
-    parser.add_argument("--seconds", type=float, help="length of each run (5)")
+    parser = run.common_parser(__doc__, "aviary, apache")
     parser.add_argument("--kills", type=int, help="of each ensemble's leader (20)")
     parser.add_argument("--missed-writes", type=int, help="while a follower is away (100,000)")
     parser.add_argument("--watchers", type=int, default=999, help="sessions that watch")
@@ -683,65 +673,31 @@ def parse(arguments):
         "--leader-rate", type=float, default=1000,
         help="writes and reads per second, each, while a follower returns")
     parser.add_argument("--tick", type=int, default=2000, help="tickTime in milliseconds")
-    parser.add_argument("--servers", help="some of aviary, apache")
-    parser.add_argument("--server", default=os.path.join(build, "zkServer"))
-    parser.add_argument("--bench", default=os.path.join(build, "zkBench"))
-    parser.add_argument("--apache-classpath", default=run.apache_classpath())
-    parser.add_argument("--apache-heap", default="4g", help="the most, for each server")
-    parser.add_argument(
-        "--directory", help="where the servers keep their data: a real disk (default: .build)")
-    parser.add_argument("--output", help="also write the table to this file")
     parser.add_argument("--json", help="also write the table, and all it is made of, to this file")
-    options = parser.parse_args(arguments)
+    options = run.parse_common(parser, arguments)
     small = options.quick
-    options.rounds = options.rounds or (1 if small else 3)
-    options.seconds = options.seconds or (2 if small else 5)
     options.kills = options.kills or (3 if small else 20)
     options.missed_writes = options.missed_writes or (20_000 if small else 100_000)
     return options
 
 
-def write_results(bench, options):
-    table = bench.table.markdown()
-    print(table)
-    if options.output:
-        with open(options.output, "w", encoding="utf-8") as file:
-            file.write(table + "\n")
-    if options.json:
-        result = {
-            "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
-            "options": vars(options), "rows": bench.table.plain(), "raw": bench.raw,
-        }
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=1)
-            file.write("\n")
+def write_json(bench, options):
+    result = {
+        "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
+        "options": vars(options), "rows": bench.table.plain(), "raw": bench.raw,
+    }
+    with open(options.json, "w", encoding="utf-8") as file:
+        json.dump(result, file, indent=1)
+        file.write("\n")
 
 
 def main(arguments):
     options = parse(arguments)
-    if options.list:
-        for name in MEASUREMENTS:
-            print(f"{name:10} {getattr(Bench, name).__doc__}")
-        return 0
-    wanted = options.only.split(",") if options.only else MEASUREMENTS
-    for name in wanted:
-        if name not in MEASUREMENTS:
-            raise SystemExit(f"no measurement {name}; there are {', '.join(MEASUREMENTS)}")
-    if not os.path.exists(options.bench):
-        raise SystemExit(f"no {options.bench}: build it with `swift build -c release`")
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    # What is open below ends with it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    parent = options.directory or os.path.join(run.ROOT, ".build")
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=parent) as directory:
-        bench = Bench(options, directory)
-        if not bench.kinds:
-            raise SystemExit("there is no server to measure")
-        for name in wanted:
-            say(f"{name}: {getattr(Bench, name).__doc__}")
-            getattr(bench, name)()
-    write_results(bench, options)
+    bench = run.measure(Bench, MEASUREMENTS, options)
+    if bench is not None:
+        run.write_table(bench, options)
+        if options.json:
+            write_json(bench, options)
     return 0
 
 

@@ -325,6 +325,7 @@ class Bench:
         self.options = options
         self.directory = directory
         self.load = Load(options)
+        options.loop = os.path.join(directory, "loop")
         self.kinds = [kind for kind in (Aviary, Apache, Loop) if self.wants(kind)]
         self.table = Table([kind.name for kind in self.kinds])
 
@@ -624,28 +625,39 @@ MEASUREMENTS = [
     "snapshot"]
 
 
-def parse(arguments):
+def common_parser(description, servers):
+    """What every benchmark of servers can be told."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     build = os.path.join(ROOT, ".build", "release")
     parser.add_argument("--only", help="measurements, separated by commas")
     parser.add_argument("--list", action="store_true", help="tell what there is to measure")
     parser.add_argument("--quick", action="store_true", help="small sizes, one round")
-    parser.add_argument("--rounds", type=int, help="visits to each server")
-    parser.add_argument("--seconds", type=float, help="length of each run")
-    parser.add_argument("--servers", help="some of aviary, apache, loop")
+    parser.add_argument("--rounds", type=int, help="visits to each server or ensemble (3)")
+    parser.add_argument("--seconds", type=float, help="length of each run (5)")
+    parser.add_argument("--servers", help=f"some of {servers}")
     parser.add_argument("--server", default=os.path.join(build, "zkServer"))
     parser.add_argument("--bench", default=os.path.join(build, "zkBench"))
     parser.add_argument("--apache-classpath", default=apache_classpath())
-    parser.add_argument("--apache-heap", default="4g")
+    parser.add_argument("--apache-heap", default="4g", help="the most, for each server")
     parser.add_argument(
         "--directory", help="where the servers keep their data: a real disk (default: .build)")
-    parser.add_argument("--znodes", type=int)
     parser.add_argument("--output", help="also write the table to this file")
+    return parser
+
+
+def parse_common(parser, arguments):
     options = parser.parse_args(arguments)
+    options.rounds = options.rounds or (1 if options.quick else 3)
+    options.seconds = options.seconds or (2 if options.quick else 5)
+    return options
+
+
+def parse(arguments):
+    parser = common_parser(__doc__, "aviary, apache, loop")
+    parser.add_argument("--znodes", type=int)
+    options = parse_common(parser, arguments)
     small = options.quick
-    options.rounds = options.rounds or (1 if small else 3)
-    options.seconds = options.seconds or (2 if small else 5)
     options.znodes = options.znodes or (100_000 if small else 1_000_000)
     options.idle_sessions = 1_000 if small else 10_000
     options.watched_paths = 10_000 if small else 100_000
@@ -654,34 +666,46 @@ def parse(arguments):
     return options
 
 
-def main(arguments):
-    options = parse(arguments)
+def measure(make, measurements, options):
+    """Makes a Bench and lets it do what is wanted; returns it, or nothing to only tell what there is."""
     if options.list:
-        for name in MEASUREMENTS:
-            print(f"{name:10} {getattr(Bench, name).__doc__}")
-        return 0
-    wanted = options.only.split(",") if options.only else MEASUREMENTS
+        for name in measurements:
+            print(f"{name:10} {getattr(make, name).__doc__}")
+        return None
+    wanted = options.only.split(",") if options.only else measurements
     for name in wanted:
-        if name not in MEASUREMENTS:
-            raise SystemExit(f"no measurement {name}; there are {', '.join(MEASUREMENTS)}")
+        if name not in measurements:
+            raise SystemExit(f"no measurement {name}; there are {', '.join(measurements)}")
     if not os.path.exists(options.bench):
         raise SystemExit(f"no {options.bench}: build it with `swift build -c release`")
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    # What is open below ends with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parent = options.directory or os.path.join(ROOT, ".build")
     with tempfile.TemporaryDirectory(prefix="bench-", dir=parent) as directory:
-        options.loop = os.path.join(directory, "loop")
-        bench = Bench(options, directory)
+        bench = make(options, directory)
         if not bench.kinds:
             raise SystemExit("there is no server to measure")
         for name in wanted:
-            say(f"{name}: {getattr(Bench, name).__doc__}")
+            say(f"{name}: {getattr(make, name).__doc__}")
             getattr(bench, name)()
-        table = bench.table.markdown()
+    return bench
+
+
+def write_table(bench, options):
+    table = bench.table.markdown()
     print(table)
     if options.output:
         with open(options.output, "w", encoding="utf-8") as file:
             file.write(table + "\n")
+
+
+def main(arguments):
+    options = parse(arguments)
+    bench = measure(Bench, MEASUREMENTS, options)
+    if bench is not None:
+        write_table(bench, options)
     return 0
 
 

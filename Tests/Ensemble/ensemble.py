@@ -506,7 +506,10 @@ class Ensemble:
             assert not different, f"trees differ:\n{different}"
         for member in running:
             wrong = member.metric("digest_mismatches_count")
-            assert not wrong or member.logged_twice(), f"{member!r} counted {wrong} wrong digests"
+            told = [line for line in member.log_text(this_run=True).splitlines()
+                    if "igest" in line or "elected" in line or "FOLLOWING" in line]
+            assert not wrong or member.logged_twice(), (
+                f"{member!r} counted {wrong} wrong digests:\n" + "\n".join(told))
         return trees[first]
 
     # Clients
