@@ -218,7 +218,7 @@ let package = Package(
         .testTarget(
             name: "SimulationTests", dependencies: ["Simulation"], swiftSettings: common),
         .testTarget(
-            name: "EnsembleCaptureTests",
+            name: "EnsembleTests",
             dependencies: [
                 "Vocabulary", "Jute", "Transactions", "QuorumProtocol", "StorageFormat", "Znodes",
                 "Zab", "Ensemble", "UnitTestSupport",
@@ -227,8 +227,8 @@ let package = Package(
         .testTarget(
             name: "ServerTests",
             dependencies: [
-                "Vocabulary", "Jute", "Transactions", "StorageFormat", "Ensemble", "Server",
-                "UnitTestSupport", .product(name: "Logging", package: "swift-log"),
+                "Vocabulary", "Jute", "Transactions", "StorageFormat", "Configuration", "Ensemble",
+                "Server", "UnitTestSupport", .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: common),
         .testTarget(

@@ -1,3 +1,5 @@
+import QuorumProtocol
+
 /// A key and its value as somebody wrote them, and where.
 struct ConfigurationItem {
     enum Source { case jvmFlags, file, commandLine }
@@ -16,7 +18,7 @@ struct ConfigurationItem {
     init(
         _ source: Source, file: String, lines: ClosedRange<Int>?, key: String, value: String
     ) {
-        let key = trimmed(key)
+        let key = key.trimmed
         let bare = key.hasPrefix("zookeeper.") ? String(key.dropFirst("zookeeper.".count)) : key
         let entry = KeyIndex.entry(for: bare)
         let isExact = entry.map { !$0.name.hasSuffix("*") } ?? false
@@ -24,7 +26,7 @@ struct ConfigurationItem {
         self.file = file
         self.lines = lines
         self.key = key
-        self.value = trimmed(value)
+        self.value = value.trimmed
         self.name = isExact ? entry?.name ?? bare : bare
         self.entry = entry
     }
@@ -91,13 +93,4 @@ struct ConfigurationItem {
     func error(_ message: String) -> ConfigurationError {
         ConfigurationError(file: file, line: line, key: key, message: message)
     }
-}
-
-/// Without spaces and control characters at the ends, as Java trims.
-func trimmed(_ text: some StringProtocol) -> String {
-    let scalars = text.unicodeScalars
-    guard let first = scalars.firstIndex(where: { $0.value > 0x20 }),
-        let last = scalars.lastIndex(where: { $0.value > 0x20 })
-    else { return "" }
-    return String(text[first...last])
 }

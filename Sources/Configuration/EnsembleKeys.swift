@@ -115,6 +115,11 @@ extension ConfigurationKey {
             "Answer a `sync` only after a quorum has confirmed that the leader still leads; false: at"
                 + " once, even by a leader that has been replaced and does not know it yet."),
         ConfigurationKey(
+            "leader.ackLoggingFrequency",
+            .integer(\.quorum.ackLoggingFrequency, .count, -1...int32Max),
+            "The leader measures how long each voter takes to have a transaction on its disk, of one"
+                + " transaction in so many: `ack_latency` of `mntr`; 0 or -1: of none."),
+        ConfigurationKey(
             "commitLogCount",
             .integer(
                 \.quorum.commitLogCount, .count, QuorumSettings.commitLogCountMin...int32Max,

@@ -77,6 +77,9 @@ package struct QuorumSettings: Equatable, Sendable {
     package var leaderServes = true
     /// A `sync` is answered only after a quorum has confirmed that the leader still leads.
     package var confirmsSyncs = true
+    /// A leader measures how long its followers take to acknowledge zxids that are a multiple of
+    /// this; 0 and less: none.
+    package var ackLoggingFrequency = 1000
 
     // Bringing learners up to date
 
@@ -139,7 +142,7 @@ extension ServerConfiguration {
         text: String, file: String = "myid"
     ) throws(ConfigurationError) -> ServerID {
         let line = text.split(maxSplits: 1, omittingEmptySubsequences: false) { $0.isNewline }[0]
-        guard let number = Int64(trimmed(line)), number >= 0,
+        guard let number = Int64(line.trimmed), number >= 0,
             number != ServerID.anonymousObserver.rawValue
         else {
             throw ConfigurationError(

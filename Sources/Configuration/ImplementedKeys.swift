@@ -3,6 +3,8 @@
 // Source: ZooKeeper, `QuorumPeerConfig.parseProperties` and the properties named in its
 // administrator's guide.
 
+private import QuorumProtocol
+
 private let int32Max = Int(Int32.max)
 
 extension ConfigurationKey {
@@ -175,7 +177,8 @@ extension ConfigurationKey {
         ConfigurationKey(
             "connection_throttle_tokens", aliases: ["connectionMaxTokens"],
             .integer(\.connectionThrottleTokens, .count, 0...int32Max),
-            "New sessions take a token each from a bucket of this size; 0: no bucket."),
+            "Sessions that begin or go on take a token each from a bucket of this size; 0: no bucket."
+        ),
         ConfigurationKey(
             "connection_throttle_fill_time", aliases: ["connectionTokenFillTime"],
             .integer(\.connectionThrottleFillTimeMilliseconds, .milliseconds, 1...int32Max),
@@ -184,6 +187,22 @@ extension ConfigurationKey {
             "connection_throttle_fill_count", aliases: ["connectionTokenFillCount"],
             .integer(\.connectionThrottleFillCount, .count, 1...int32Max),
             "Tokens that a filling adds."),
+        ConfigurationKey(
+            "connection_throttle_weight_enabled", .boolean(\.connectionThrottleWeightEnabled),
+            "Sessions take as many tokens as they weigh; the bucket and its fillings then count in"
+                + " global sessions."),
+        ConfigurationKey(
+            "connection_throttle_global_session_weight",
+            .integer(\.globalSessionWeight, .count, 1...int32Max),
+            "What a new global session weighs; at least as much as a local one."),
+        ConfigurationKey(
+            "connection_throttle_local_session_weight",
+            .integer(\.localSessionWeight, .count, 1...int32Max),
+            "What a new local session weighs."),
+        ConfigurationKey(
+            "connection_throttle_renew_session_weight",
+            .integer(\.renewedSessionWeight, .count, 1...int32Max),
+            "What a session weighs that goes on; at least as much as a local one."),
     ]
 
     package static let access = [
@@ -246,7 +265,7 @@ private func path(_ field: ConfigurationKey.Field<String>) -> ConfigurationKey.S
 }
 
 private func commaSeparated(_ value: String) -> [String] {
-    value.split(separator: ",").map { trimmed($0) }.filter { !$0.isEmpty }
+    value.split(separator: ",").map(\.trimmed).filter { !$0.isEmpty }
 }
 
 private func assignSnapshotCompression(
@@ -274,7 +293,7 @@ private func assignPurgeInterval(
 ) -> Bool {
     let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)]
     let unit = units.first { value.hasSuffix($0.0) }
-    let digits = unit.map { trimmed(value.dropLast($0.0.count)) } ?? value
+    let digits = unit.map { value.dropLast($0.0.count).trimmed } ?? value
     let millisecondsMax = 596_523 * 3_600_000
     // A hexadecimal number could end in the letter of a unit.
     guard let count = wholeNumber(digits), !digits.lowercased().contains("x"),

@@ -11,9 +11,6 @@ extension ConfigurationKey {
         + list(.notImplementedYet, because: "the record of what was sent last is not there yet") {
             "messageTracker.Enabled messageTracker.BufferSize"
         }
-        + list(.notImplementedYet, because: "the latency of acknowledgements is not logged yet") {
-            "leader.ackLoggingFrequency"
-        }
         + list(.notImplementedYet, because: "TLS is not there yet") {
             """
             secureClientPort secureClientPortAddress sslQuorum portUnification \
@@ -44,15 +41,13 @@ extension ConfigurationKey {
         }
         + list(
             .notImplementedYet,
-            because: "of connection throttling, only the bucket and its filling are there"
+            because: "of connection throttling, refusing at random is not there yet"
         ) {
             """
             connection_throttle_freeze_time connectionFreezeTime \
             connection_throttle_drop_increase connectionDropIncrease \
             connection_throttle_drop_decrease connectionDropDecrease \
-            connection_throttle_decrease_ratio connectionDecreaseRatio \
-            connection_throttle_weight_enabled connection_throttle_global_session_weight \
-            connection_throttle_local_session_weight connection_throttle_renew_session_weight
+            connection_throttle_decrease_ratio connectionDecreaseRatio
             """
         }
         + list(

@@ -93,11 +93,18 @@ package struct ServerConfiguration: Equatable, Sendable {
     package static let juteMaxBufferExtraBytesMin = 1024
     /// Requests in progress, in all.
     package var globalOutstandingLimit = 1000
-    /// Tokens of the bucket that each new session takes one of; 0: no bucket.
+    /// Tokens of the bucket from which sessions take; 0: no bucket.
     package var connectionThrottleTokens = 0
     package var connectionThrottleFillTimeMilliseconds = 1
     /// Tokens added each fill time.
     package var connectionThrottleFillCount = 1
+    /// Sessions take as many tokens as their kind weighs, not one each; then the bucket and its
+    /// fillings are meant for sessions that are new and global.
+    package var connectionThrottleWeightEnabled = false
+    package var globalSessionWeight = 3
+    package var localSessionWeight = 1
+    /// Of a session that goes on after its connection was lost.
+    package var renewedSessionWeight = 2
 
     // Access
 

@@ -91,6 +91,6 @@ extension ConfigurationItem {
     private func groupsServers(where isMeant: (String) -> Bool) -> Bool {
         name.hasPrefix("group.")
             && value.split(separator: ":", omittingEmptySubsequences: false)
-                .contains { isMeant(trimmed($0)) }
+                .contains { isMeant($0.trimmed) }
     }
 }

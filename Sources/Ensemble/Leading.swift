@@ -189,6 +189,9 @@ extension QuorumPeer {
                 .leader(
                     .epochAcknowledged(link.id, lastZxid: packet.zxid, currentEpoch: epoch)))
         case .ack:
+            if let server = link.server {
+                measureAcks(from: packet.zxid, through: packet.zxid, by: server)
+            }
             post(.leader(.acknowledged(link.id, packet.zxid)))
         case .ping:
             if let data = packet.data {
@@ -401,6 +404,22 @@ extension QuorumPeer {
             host.markDirty(link)
         }
         informs.removeAll(keepingAtMost: 1 << 20)
+    }
+
+    /// A server has these on its disk. Some of those that are not committed are measured.
+    func measureAcks(from first: Zxid, through last: Zxid, by server: ServerID) {
+        let frequency = Int64(settings.ackLoggingFrequency)
+        guard frequency > 0, last.rawValue - last.rawValue % frequency >= first.rawValue,
+            isLeading, configuration?.participants.contains(server) == true
+        else { return }
+        window.forEachOutstanding(upTo: last) { zxid, txn in
+            guard zxid >= first, zxid.rawValue.isMultiple(of: frequency) else { return }
+            var reader = JuteReader(txn)
+            guard let header = try? TxnHeader(reading: &reader) else {
+                preconditionFailure("the window holds transactions")
+            }
+            host.reached(.acknowledged(by: server, madeAt: header.time))
+        }
     }
 
     // MARK: Requests

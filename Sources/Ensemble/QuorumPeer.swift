@@ -30,12 +30,14 @@ package final class QuorumPeer {
         package var packetLimits: JuteLimits
         /// `standaloneEnabled`: a reconfiguration must leave two voters.
         package var standaloneEnabled: Bool
+        /// Acknowledgements of zxids that are a multiple of this are measured; 0 and less: none.
+        package var ackLoggingFrequency: Int
 
         package init(
             peer: Peer.Settings, proposer: Proposer.Options, tickMilliseconds: Int32,
             keptTxns: Int = 500, readsLogs: Bool = true, alwaysSendsSnapshots: Bool = false,
             observerLogs: Bool = true, packetLimits: JuteLimits = .default,
-            standaloneEnabled: Bool = true
+            standaloneEnabled: Bool = true, ackLoggingFrequency: Int = 0
         ) {
             self.peer = peer
             self.proposer = proposer
@@ -46,6 +48,7 @@ package final class QuorumPeer {
             self.observerLogs = observerLogs
             self.packetLimits = packetLimits
             self.standaloneEnabled = standaloneEnabled
+            self.ackLoggingFrequency = ackLoggingFrequency
         }
     }
 
@@ -227,9 +230,12 @@ package final class QuorumPeer {
 
     /// Everything up to this transaction is on our disk.
     package func flushed(upTo zxid: Zxid) {
-        window.flushed = max(window.flushed, zxid)
+        let before = window.flushed
+        window.flushed = max(before, zxid)
         switch state {
-        case .leading: post(.leader(.flushed(upTo: zxid)))
+        case .leading:
+            measureAcks(from: before.next, through: zxid, by: id)
+            post(.leader(.flushed(upTo: zxid)))
         case .following, .observing:
             post(.learner(.flushed(upTo: zxid)))
             if let awaited = awaitedFlush, zxid >= awaited {

@@ -96,6 +96,9 @@ package enum Milestone: Equatable, Sendable {
     case learnerSyncEnded(SyncWay)
     /// At the leader: a learner's client wants to go on with its session.
     case revalidationAsked
+    /// At the leader: a voter has a transaction on its disk that is not committed.
+    /// `madeAt`: the transaction's time, in milliseconds since 1970.
+    case acknowledged(by: ServerID, madeAt: Int64)
 }
 
 /// How a learner is brought to its leader's history.

@@ -70,18 +70,16 @@ extension QuorumPeer {
     }
 
     private static func fields(_ text: String?) -> [String] {
-        (text ?? "").split(separator: ",").map {
-            String($0.drop(while: \.isWhitespace).reversed().drop(while: \.isWhitespace).reversed())
-        }
+        (text ?? "").split(separator: ",").map(\.trimmed).filter { !$0.isEmpty }
     }
 
     /// `server.N=` and a server with all its ports.
     private static func member(_ line: String) -> EnsembleConfiguration.Member? {
-        let parts = line.split(separator: "=", maxSplits: 1)
+        let parts = line.split(separator: "=", maxSplits: 1).map(\.trimmed)
         guard parts.count == 2, parts[0].hasPrefix("server."),
             let id = Int64(parts[0].dropFirst("server.".count)), id >= 0,
             let member = try? EnsembleConfiguration.Member(
-                id: ServerID(rawValue: id), specification: String(parts[1])),
+                id: ServerID(rawValue: id), specification: parts[1]),
             member.clientAddress != nil
         else { return nil }
         return member

@@ -20,7 +20,7 @@ extension ZooKeeperServer {
             log(.warning, "connect request cannot be read", connection)
             return connection.close()
         }
-        guard connectionTokens.take(now: now) else {
+        guard connectionTokens.take(weight(of: request.session), now: now) else {
             statistics.connectionsDropped += 1
             return connection.close()
         }
@@ -54,6 +54,12 @@ extension ZooKeeperServer {
             if let bytes = request.password { password = [UInt8](bytes) }
             attach(connection, to: request.session, password: password)
         }
+    }
+
+    /// `none`: a new session.
+    private func weight(of session: SessionID) -> Int {
+        guard session == .none else { return sessionWeights.renewed }
+        return beginsLocally ? sessionWeights.local : sessionWeights.global
     }
 
     private func attach(

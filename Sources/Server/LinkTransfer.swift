@@ -21,7 +21,7 @@ final class LinkTransfer {
     private var isWaiting = false
 
     /// So much may wait for the learner before the thread is asked for more.
-    private static let unsentBytesMax = 1 << 20
+    private static let unsentBytesMax = 256 << 10
 
     init(
         link: QuorumLink, thread: SyncTransfer, isSnapshot: Bool, network: QuorumNetwork,

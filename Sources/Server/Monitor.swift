@@ -109,6 +109,9 @@ extension ZooKeeperServer {
         lines.add("updatelatency", statistics.updateLatency)
         lines.add("propagation_latency", roles.propagationLatency)
         lines.add("quorum_ack_latency", roles.quorumAckLatency)
+        for (server, latency) in roles.ackLatency.sorted(by: { $0.key < $1.key }) {
+            lines.add("\(server.rawValue)_ack_latency", latency)
+        }
         lines.add("proposal_latency", roles.proposalLatency)
         lines.add("proposal_ack_creation_latency", roles.proposalAckCreationLatency)
         lines.add("commit_propagation_latency", roles.commitPropagationLatency)

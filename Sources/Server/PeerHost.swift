@@ -141,12 +141,15 @@ extension ZooKeeperServer: QuorumPeerHost {
 
     package var clock: Int64 { Int64(loop.nowMilliseconds) }
 
-    package var wallClock: Int64 { Clock.milliseconds }
-
-    /// The wall clock as it was when this turn first asked: for figures, of which a turn has many.
-    var wallClockOfTurn: Int64 {
-        if now != wallClockTurn.now { wallClockTurn = (now, wallClock) }
+    package var wallClock: Int64 {
+        wallClockTurn = (now, Clock.milliseconds)
         return wallClockTurn.wallClock
+    }
+
+    /// The wall clock as this turn read it last: for figures, of which a turn has many. Not before the
+    /// time that any transaction was given here.
+    var wallClockOfTurn: Int64 {
+        now == wallClockTurn.now ? wallClockTurn.wallClock : wallClock
     }
 
     // MARK: Roles
@@ -168,7 +171,9 @@ extension ZooKeeperServer: QuorumPeerHost {
         expiryDue = loop.nowMilliseconds + expiryMilliseconds
         snapshots.isServing = true
         snapshots.considerSnapshot()
-        // What reads the data and elects a leader may not be needed again for months.
+        // What reads the data and elects a leader may not be needed again for months; what welcomes
+        // learners and clients, a moment later.
+        cprocess_release_code()
         settlingTimer.start(afterMilliseconds: UInt64(configuration.tickTimeMilliseconds)) {
             cprocess_release_code()
         }
@@ -227,6 +232,8 @@ extension ZooKeeperServer: QuorumPeerHost {
                 way, began: milestone == .learnerSyncBegan(way),
                 inFlight: peer.links.count { $0.sync == way })
         case .revalidationAsked: statistics.roles.revalidateCount += 1
+        case .acknowledged(let server, let time):
+            statistics.roles.acknowledged(by: server, madeAt: time, wallClock: wallClockOfTurn)
         }
     }
 

@@ -36,6 +36,7 @@ struct RoleStatistics {
     private(set) var proposalSizes = ByteSizes()
     private(set) var commitCount = 0
     private(set) var quorumAckLatency = Percentiles()
+    private(set) var ackLatency: [ServerID: Percentiles] = [:]
     private(set) var diffCount = 0
     private(set) var inflightDiffCount = LatencySummary()
     private(set) var snapCount = 0
@@ -128,6 +129,11 @@ struct RoleStatistics {
     mutating func flushed(_ batch: LogBatch, as role: ServerState, wallClock: Int64) {
         guard role == .leading || role == .following else { return }
         batch.forEachTxn { proposalAckCreationLatency.record($0.time, until: wallClock) }
+    }
+
+    /// A voter has a transaction on its disk that was made at this time.
+    mutating func acknowledged(by server: ServerID, madeAt time: Int64, wallClock: Int64) {
+        ackLatency[server, default: Percentiles()].record(time, until: wallClock)
     }
 
     /// `role`: nil of a standalone server.

@@ -60,7 +60,8 @@ extension QuorumPeer.Settings {
             packetLimits: JuteLimits(
                 fieldBytesMax: configuration.juteMaxBufferBytes
                     + configuration.juteMaxBufferExtraBytes),
-            standaloneEnabled: quorum.standaloneEnabled)
+            standaloneEnabled: quorum.standaloneEnabled,
+            ackLoggingFrequency: quorum.ackLoggingFrequency)
     }
 }
 
@@ -104,13 +105,39 @@ extension Duration {
     }
 }
 
-/// Sessions per time: each takes a token, and time brings new ones.
+/// How many tokens a session takes, by what it costs.
+struct SessionWeights {
+    private(set) var global = 1
+    private(set) var local = 1
+    /// Of one that goes on.
+    private(set) var renewed = 1
+
+    init(_ configuration: ServerConfiguration) {
+        guard configuration.connectionThrottleWeightEnabled else { return }
+        local = configuration.localSessionWeight
+        global = max(local, configuration.globalSessionWeight)
+        renewed = max(local, configuration.renewedSessionWeight)
+    }
+}
+
+/// Sessions per time: each takes tokens, and time brings new ones.
+///
+/// Source: ZooKeeper, `BlueThrottle`.
 struct TokenBucket {
     private let capacity: Int
     private let fillMilliseconds: UInt64
     private let fillCount: Int
     private var tokens: Int
     private var filledAt: UInt64 = 0
+
+    /// The keys count in global sessions.
+    init(_ configuration: ServerConfiguration, _ weights: SessionWeights) {
+        func tokens(_ sessions: Int) -> Int { min(sessions * weights.global, Int(Int32.max)) }
+        self.init(
+            capacity: tokens(configuration.connectionThrottleTokens),
+            fillMilliseconds: configuration.connectionThrottleFillTimeMilliseconds,
+            fillCount: tokens(configuration.connectionThrottleFillCount))
+    }
 
     /// `capacity`: 0 never refuses.
     init(capacity: Int, fillMilliseconds: Int, fillCount: Int) {
@@ -120,15 +147,17 @@ struct TokenBucket {
         tokens = capacity
     }
 
-    mutating func take(now: UInt64) -> Bool {
+    mutating func take(_ count: Int = 1, now: UInt64) -> Bool {
         guard capacity > 0 else { return true }
-        let fills = (now - min(now, filledAt)) / fillMilliseconds
-        if fills > 0 {
-            tokens = min(capacity, tokens + Int(min(fills, UInt64(capacity))) * fillCount)
+        let passed = now - min(now, filledAt)
+        if passed > fillMilliseconds {
+            let (brought, isTooMuch) = passed.multipliedReportingOverflow(by: UInt64(fillCount))
+            let fresh = isTooMuch ? .max : brought / fillMilliseconds
+            tokens += Int(min(fresh, UInt64(capacity - tokens)))
             filledAt = now
         }
-        guard tokens > 0 else { return false }
-        tokens -= 1
+        guard tokens >= count else { return false }
+        tokens -= count
         return true
     }
 }

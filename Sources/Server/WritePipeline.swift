@@ -29,7 +29,7 @@ extension ZooKeeperServer {
             if peer.isLeading {
                 let origin = Proposer.Origin(
                     session: connection.session, cxid: header.xid,
-                    identities: connection.identities, time: Clock.milliseconds,
+                    identities: connection.identities, time: wallClock,
                     isLocal: connection.localSlot != nil)
                 expect(try peer.propose(op, body: body, from: origin), waiting)
                 if let exceeded = proposer.softQuotaExceeded { warnOfQuota(exceeded) }

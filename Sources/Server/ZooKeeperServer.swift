@@ -60,6 +60,7 @@ package final class ZooKeeperServer: TurnDelegate {
     var connectionsBySession: [SessionID: ClientConnection] = [:]
     var sessionless: Deque<(deadline: UInt64, connection: ClientConnection)> = []
     var throttled: [ClientConnection] = []
+    let sessionWeights: SessionWeights
     var connectionTokens: TokenBucket
     /// Requests without a reply.
     var outstanding = 0
@@ -183,10 +184,8 @@ package final class ZooKeeperServer: TurnDelegate {
         database.skipsACLs = configuration.skipACL
         sessionIDs = SessionIDs(server: peer.id, time: startedAt)
         clientAddress = configuration.ensemble?.own.clientAddress
-        connectionTokens = TokenBucket(
-            capacity: configuration.connectionThrottleTokens,
-            fillMilliseconds: configuration.connectionThrottleFillTimeMilliseconds,
-            fillCount: configuration.connectionThrottleFillCount)
+        sessionWeights = SessionWeights(configuration)
+        connectionTokens = TokenBucket(configuration, sessionWeights)
 
         let mailbox = WakeUpCall()
         do throws(UVError) {

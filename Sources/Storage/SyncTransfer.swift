@@ -37,7 +37,8 @@ package final class SyncTransfer {
     }
 
     /// A piece is about so large: more by what does not go on in the next one, a txn or a znode.
-    package static let pieceBytes = 256 << 10
+    /// Small, because the loop's clients wait while it sends one.
+    package static let pieceBytes = 64 << 10
     /// So many events wait; then the thread does.
     package static let waitingMax = 4
 

@@ -544,12 +544,13 @@ package struct Leader: Reducer {
         for index in links.indices { links[index].isCounted = isCounted(links[index]) }
     }
 
-    /// Who leads when this server may not: a voter that has the reconfiguration, best the one that
-    /// has the most behind it.
+    /// Who leads when this server may not: of the voters that have the reconfiguration one that has
+    /// the most behind it; among those the lowest id.
     private func successor(at zxid: Zxid) -> ServerID {
         let candidates = links.filter { $0.isCounted && $0.acknowledged >= zxid }
-        let best = candidates.max { ($0.acknowledged, $0.id) < ($1.acknowledged, $1.id) }
-        return best?.server ?? electorate.active.voters[0]
+        let most = candidates.map(\.acknowledged).max()
+        return candidates.filter { $0.acknowledged == most }.compactMap(\.server).min()
+            ?? electorate.active.voters[0]
     }
 
     // MARK: Syncs

@@ -17,7 +17,7 @@ public final class DataTree {
     private(set) var digest: UInt64 = 0
     /// The root included.
     public private(set) var count = 0
-    /// Bytes of all paths' last components and data: what `approximate_data_size` is made of.
+    /// Bytes of all paths and data, the root's path being `/`: `approximate_data_size`.
     public private(set) var dataBytes = 0
     private(set) var ephemerals: [SessionID: Set<NodeHandle>] = [:]
     public private(set) var ephemeralCount = 0
@@ -226,6 +226,7 @@ public final class DataTree {
                 text: empty, nameLength: 0, hash: 0, parent: .none, data: data, stat: stat,
                 acl: acl, path: empty))
         count = 1
+        dataBytes = 1
         digest &+= digest(record(handle))
     }
 
@@ -271,7 +272,7 @@ public final class DataTree {
         parentRecord.pointee.childCount &+= 1
         table.insert(hash, handle.index) { slab.read(NodeHandle($0)).pointee.hash }
         count += 1
-        dataBytes += nameLength + (data?.count ?? 0)
+        dataBytes += path.count + (data?.count ?? 0)
         digest &+= digest(self.record(handle))
         index(handle, owner: stat.owner, adding: true)
         return handle
@@ -321,11 +322,13 @@ public final class DataTree {
             slab.write(record.previous).pointee.next = record.next
         }
         if record.next != .none { slab.write(record.next).pointee.previous = record.previous }
-        slab.write(record.parent).pointee.childCount &-= 1
+        let parent = slab.write(record.parent)
+        parent.pointee.childCount &-= 1
         table.remove(record.hash, handle.index) { slab.read(NodeHandle($0)).pointee.hash }
         acls.release(record.acl)
         count -= 1
-        dataBytes -= Int(record.nameLength) + max(0, Int(record.dataLength))
+        let pathLength = Int(parent.pointee.textLength) + 1 + Int(record.nameLength)
+        dataBytes -= pathLength + max(0, Int(record.dataLength))
         slab.deallocate(handle)
     }
 

@@ -379,6 +379,40 @@ def test_connections_in_all(make_server):
             connection.close()
 
 
+def taken(server, **arguments):
+    """A client with a session, or None if the server wants no more of them now."""
+    try:
+        return Client(server.address, **arguments)
+    except Closed:
+        return None
+
+
+def test_sessions_take_tokens_by_their_weight(make_server):
+    server = make_server(config={
+        "connection_throttle_tokens": 2, "connection_throttle_fill_time": 2**31 - 1,
+        "connection_throttle_weight_enabled": "true"})
+    first = taken(server)
+    first.close()
+    again = taken(server, session_id=first.session_id, password=first.password)
+    assert again.session_id == first.session_id, "3 and 2 of the 6 tokens of two global sessions"
+    assert taken(server) is None, "it would take 3"
+    again.close()
+    assert taken(server, session_id=first.session_id, password=first.password) is None, \
+        "that would take 2"
+    assert int(server.mntr()["zk_connection_drop_count"]) == 2
+
+
+def test_without_weights_each_session_takes_a_token(make_server):
+    server = make_server(config={
+        "connection_throttle_tokens": 2, "connection_throttle_fill_time": 2**31 - 1,
+        "connection_throttle_global_session_weight": 2})
+    first, second = taken(server), taken(server)
+    assert taken(server) is None
+    first.close()
+    second.close()
+    assert taken(server, session_id=first.session_id, password=first.password) is None
+
+
 @pytest.mark.parametrize("settings, expected", [
     ({}, {1: 4000, 5000: 5000, 2**31 - 1: 40000}),
     ({"minSessionTimeout": 3000, "maxSessionTimeout": 9000}, {1: 3000, 3500: 3500, 100000: 9000}),

@@ -273,7 +273,13 @@ def test_mntr_values(make_server):
         assert grown("zk_znode_count") == 2 and grown("zk_ephemerals_count") == 1
         assert grown("zk_watch_count") == 1 and grown("zk_global_sessions") == 1
         assert grown("zk_num_alive_connections") == 1
-        assert 1000 <= grown("zk_approximate_data_size") < 1100
+        reserved = ("/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config")
+        assert int(base["zk_approximate_data_size"]) == sum(map(len, reserved))
+        assert grown("zk_approximate_data_size") == len("/a") + 1000 + len("/a/e") + 1
+        client.set("/a", b"y" * 10)
+        client.delete("/a/e")
+        assert int(server.mntr()["zk_approximate_data_size"]) \
+            == int(base["zk_approximate_data_size"]) + len("/a") + 10
         assert grown("zk_packets_received") >= 23 and grown("zk_packets_sent") >= 23
         assert grown("zk_cnt_updatelatency") >= 22
         assert grown("zk_cnt_readlatency") >= 1

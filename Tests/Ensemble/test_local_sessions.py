@@ -186,3 +186,15 @@ def test_without_upgrading(make_ensemble):
             assert sessions(member) == (1, 0)
             client.close_session()
     assert "/owned" not in ensemble.check_trees()
+
+
+def test_a_local_session_weighs_less_than_a_global_one(make_ensemble):
+    """Each server has the tokens of one global session."""
+    ensemble = make_ensemble(3, leader=3, config={
+        "localSessionsEnabled": "true", "connection_throttle_weight_enabled": "true",
+        "connection_throttle_tokens": 1, "connection_throttle_fill_time": 2**31 - 1})
+    for member in (ensemble[1], ensemble[3]):
+        for _ in range(3):
+            member.session().close_session()
+        with pytest.raises(wire.Closed):
+            member.session()

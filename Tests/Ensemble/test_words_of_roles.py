@@ -26,7 +26,7 @@ MACHINERY = re.compile(r"""(^zk_|_)(
 #: In the same state these are equal.
 VALUES = """server_state peer_state quorum_size learners synced_followers synced_observers
     synced_non_voting_followers pending_syncs global_sessions local_sessions znode_count
-    ephemerals_count watch_count num_alive_connections outstanding_requests
+    ephemerals_count approximate_data_size watch_count num_alive_connections outstanding_requests
     digest_mismatches_count observer_master_id""".split()
 
 NOT_SERVING = "This ZooKeeper instance is not currently serving requests\n"
@@ -216,6 +216,23 @@ def test_a_change_of_leader(make_ensemble):
         assert leader.four_letter("srst") == "Server stats reset.\n"
         assert "Proposal sizes last/min/max: -1/-1/-1\n" in leader.four_letter("srvr")
         assert leader.metric("commit_count") == 0
+
+
+def test_acknowledgements_are_measured_server_by_server(make_ensemble):
+    """Of three servers two are waited for, and what is committed is not measured any more."""
+    ensemble = make_ensemble(3, leader=3, config={"leader.ackLoggingFrequency": "1"})
+    with ensemble[1].session() as client:
+        for index in range(20):
+            client.create(f"/node{index}")
+        numbers = ensemble[3].mntr()
+        counts = {int(key.split("_")[2]): int(value) for key, value in numbers.items()
+                  if re.fullmatch(r"zk_cnt_\d+_ack_latency", key)}
+        assert set(counts) <= {1, 2, 3} and len(counts) >= 2, counts
+        assert sum(counts.values()) == 2 * int(numbers["zk_proposal_count"]), counts
+        for server_id in counts:
+            for part in "avg min max sum p50 p95 p99 p999".split():
+                assert float(numbers[f"zk_{part}_{server_id}_ack_latency"]) >= 0
+        assert not any("_ack_latency" in key and "quorum" not in key for key in ensemble[1].mntr())
 
 
 def test_a_session_that_moves_is_revalidated(make_ensemble):

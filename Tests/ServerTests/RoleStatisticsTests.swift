@@ -95,6 +95,15 @@ import Vocabulary
         #expect(roles.propagationLatency.summary.sum == 25)
     }
 
+    @Test mutating func `acknowledgements are measured server by server`() {
+        let (one, two) = (ServerID(rawValue: 1), ServerID(rawValue: 2))
+        roles.acknowledged(by: one, madeAt: 1000, wallClock: 1003)
+        roles.acknowledged(by: two, madeAt: 1000, wallClock: 1004)
+        roles.acknowledged(by: two, madeAt: 1001, wallClock: 1006)
+        #expect(roles.ackLatency[one]?.summary.sum == 3)
+        #expect(roles.ackLatency[two]?.summary.sum == 9)
+    }
+
     @Test mutating func `a clock behind the leader's counts nothing`() {
         roles.logged(batch(times: [1000]), as: .following, wallClock: 999)
         #expect(roles.proposalsReceived == 1)

@@ -60,9 +60,11 @@ package enum RequestBytes {
         }
     }
 
-    package static func reconfig() -> [UInt8] {
+    package static func reconfig(joining: String? = nil, leaving: String? = nil) -> [UInt8] {
         bytes {
-            for _ in 0..<3 { $0.appendNull() }
+            for text in [joining, leaving, nil] {
+                if let text { $0.appendField(text) } else { $0.appendNull() }
+            }
             $0.append(Int64(-1))
         }
     }

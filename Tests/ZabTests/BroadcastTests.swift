@@ -91,6 +91,24 @@ import Zab
         #expect(commits(&alone, events) == [0, 0, 0, 1, 2])
     }
 
+    @Test func `who has come anew may have lost what it acknowledged, until it says so again`() {
+        var three = broadcast(voters: [1, 2, 3])
+        let events: [Broadcast.Event] = [
+            .proposed(zxid(1)), ack(1, by: 2), .returned(server(2)), ack(1, by: 1), ack(1, by: 2),
+        ]
+        #expect(commits(&three, events) == [0, 0, 0, 0, 1])
+    }
+
+    @Test func `what is committed stays so, whoever comes anew`() {
+        var three = broadcast(voters: [1, 2, 3])
+        let events: [Broadcast.Event] = [
+            .proposed(zxid(1)), ack(1, by: 2), ack(1, by: 1), .returned(server(2)),
+            .returned(server(1)), .proposed(zxid(2)), ack(1, by: 2), ack(2, by: 3), ack(2, by: 2),
+        ]
+        #expect(commits(&three, events) == [0, 0, 1, 0, 0, 0, 0, 0, 2])
+        #expect(three.lastCommitted == zxid(2))
+    }
+
     @Test func `who does not vote does not count`() {
         var three = broadcast(voters: [1, 2, 3])
         let events = [

@@ -281,6 +281,51 @@ import Zab
         #expect(one.endRole() == tell(looking(vote(1), round: 7), 5) + [resend])
     }
 
+    // MARK: What was heard before looking
+
+    /// Server 1, which has proposed itself in round 7, to servers 2 and 3.
+    private let alone = tell(looking(vote(1), round: 7), 2, 3) + [resend]
+
+    /// Server 2 looks first. It repeats itself to those only from whom it hears nothing, and it hears
+    /// that server 1 follows somebody, then that it proposes itself.
+    @Test func `what a voter said that looked first is heard as soon as this server looks`() {
+        var one = follower()
+        let better = vote(2, zxid: 9)
+        #expect(
+            one.hear(looking(better, round: 7), from: 2) == tell(following(vote(3), round: 6), 2))
+        #expect(
+            one.endRole()
+                == alone + tell(looking(better, round: 7), 2, 3) + [resend, finalizeWait])
+    }
+
+    @Test func `whose vote was worse, or of an earlier round, is told ours at once`() {
+        var one = follower()
+        one.hear(looking(vote(3, zxid: 4), round: 7), from: 3)
+        one.hear(looking(vote(2, zxid: 9), round: 5), from: 2)
+        #expect(one.endRole() == alone + tell(looking(vote(1), round: 7), 2, 3))
+    }
+
+    @Test func `it is the last word that is heard, and on the connection that there is`() {
+        for event in [
+            .notificationReceived(following(vote(3), round: 6), from: server(2)),
+            .peerConnected(server(2)), .peerUnreachable(server(2)),
+        ] as [Election.Event] {
+            var one = follower()
+            one.hear(looking(vote(2, zxid: 9), round: 7), from: 2)
+            one.step(event)
+            #expect(one.endRole() == alone)
+        }
+    }
+
+    @Test func `it is heard once, and from voters only`() throws {
+        var one = follower()
+        one.hear(looking(vote(2, zxid: 9), round: 7), from: 2)
+        one.hear(looking(vote(9, zxid: 9), round: 7), from: 9)
+        one.endRole()
+        try #require(one.step(.timerExpired(.finalizeWait)).last == .follow(vote(2, zxid: 9)))
+        #expect(one.endRole() == tell(looking(vote(1), round: 8), 2, 3) + [resend])
+    }
+
     @Test func `what comes before the start does nothing`() {
         var one = Scenario(1, electorate: .init(active: majority(1, 2, 3)))
         #expect(one.hear(looking(vote(3), round: 8), from: 3).isEmpty)

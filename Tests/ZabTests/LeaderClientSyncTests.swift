@@ -199,7 +199,7 @@ import Zab
         one.step(echo(3))
         one.ack(2, zxid(5, 1))
         #expect(
-            one.ack(3, zxid(5, 1)) == [.commitReconfig(zxid(5, 1), designated: server(3))])
+            one.ack(3, zxid(5, 1)) == [.commitReconfig(zxid(5, 1), designated: server(2))])
         #expect(one.step(sync(1)) == pings(2, 3))
         #expect(one.step(echo(2)).isEmpty)
         #expect(one.step(echo(3)).isEmpty)

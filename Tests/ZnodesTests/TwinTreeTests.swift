@@ -102,7 +102,7 @@ import Vocabulary
                 #expect(tree.countDescendants(a) == below)
             }
             let sizes = twin.nodes.map { path, node in
-                (path.split(separator: "/").last?.utf8.count ?? 0) + (node.data?.count ?? 0)
+                path.utf8.count + (node.data?.count ?? 0)
             }
             #expect(tree.dataBytes == sizes.reduce(0, +))
             compareOwners()

@@ -54,24 +54,8 @@ struct LeaderReplay {
 
     /// Learners that came before the recording began, with our history.
     mutating func introduce(_ learners: [ServerID]) {
-        let observers = peer.configuration?.observers ?? []
         let links = learners.map { ($0, connect($0)) }
-        for (learner, link) in links {
-            let info = bytes {
-                $0.appendLearnerInfo(
-                    isObserver: observers.contains(learner),
-                    acceptedEpoch: server.epochs.accepted, server: learner, configVersion: .zero)
-            }
-            hear(info, on: link)
-        }
-        let last = server.database.lastProcessedZxid
-        for (_, link) in links {
-            let answers = bytes {
-                $0.appendAckEpoch(lastZxid: last, currentEpoch: last.epoch)
-                $0.appendQuorumPacket(.ack, zxid: Zxid(epoch: last.epoch + 1, counter: 0))
-            }
-            hear(answers, on: link)
-        }
+        server.introduce(links) { hear($0, on: $1) }
     }
 
     /// Transactions that were made between two recordings, and acknowledged by every follower.
@@ -263,9 +247,6 @@ struct LeaderReplay {
 
     /// Pings are compared apart: each goes out when its half tick is over, whatever else is on the
     /// way at that moment. A last one may be behind the end of the recording.
-    ///
-    /// Who leads next when this leader is voted out is a free choice among those that have as much:
-    /// Apache takes the lowest id, we the latest link.
     private func compare(_ played: Played, _ recorded: [Recorded]) throws {
         let theirs = try recorded.filter { !$0.isEnd }.map { message in
             guard message.isTree else { return Message.packet(try Packet(message.bytes)) }
@@ -275,9 +256,7 @@ struct LeaderReplay {
         }
         let ours = try Message.split(played.sent)
         let name = "to \(played.learner.rawValue):"
-        expectSame(
-            try ours.filter { !$0.isPing }.map { try $0.naming(only: id) },
-            try theirs.filter { !$0.isPing }.map { try $0.naming(only: id) }, name)
+        expectSame(ours.filter { !$0.isPing }, theirs.filter { !$0.isPing }, name)
         expectSamePings(ours, theirs, name)
         #expect(server.complaints == [])
     }

@@ -55,10 +55,12 @@ final class ReplayedServer: QuorumPeerHost {
     private(set) var revalidated: [Revalidated] = []
     private(set) var active: [EnsembleConfiguration] = []
     private(set) var complaints: [String] = []
+    private(set) var milestones: [Milestone] = []
 
+    /// `confirmsSyncs`: Apache's leaders answer a sync without asking the learners first.
     init(
-        _ id: ServerID, configuration: EnsembleConfiguration, history: History,
-        reconfigEnabled: Bool = false
+        _ id: ServerID, configuration: EnsembleConfiguration, history: History = History(),
+        reconfigEnabled: Bool = false, confirmsSyncs: Bool = false
     ) throws {
         self.history = history
         log = history.txns
@@ -69,10 +71,9 @@ final class ReplayedServer: QuorumPeerHost {
         options.extendedTypesEnabled = true
         options.reconfigEnabled = reconfigEnabled
         options.strangers = .expired
-        // Apache's leaders answer a sync without asking the learners first.
         let settings = Peer.Settings(
             timing: LinkTiming(tick: .seconds(2), initLimit: 10, syncLimit: 5),
-            confirmsSyncs: false)
+            confirmsSyncs: confirmsSyncs)
         let recent = LogBatch()
         for txn in history.txns {
             recent.appendTxn(txn.span, zxid: try RecordedTxn(txn).zxid)
@@ -81,7 +82,9 @@ final class ReplayedServer: QuorumPeerHost {
             id: id, configuration: configuration, lastSeen: nil,
             lastZxid: database.lastProcessedZxid, epochs: history.epochs, recent: [recent],
             database: database,
-            settings: .init(peer: settings, proposer: options, tickMilliseconds: 2000))
+            settings: .init(
+                peer: settings, proposer: options, tickMilliseconds: 2000,
+                ackLoggingFrequency: 2))
         peer.attach(to: self)
     }
 
@@ -99,6 +102,30 @@ final class ReplayedServer: QuorumPeerHost {
             tell(other == leader ? .leading : .following, of: leader, from: other)
         }
         #expect(isOurs ? peer.state == .leading : dialed == leader)
+    }
+
+    /// Learners come to this leader with its own history, until they are in step; `hear` is how it
+    /// hears them.
+    func introduce(
+        _ learners: [(ServerID, QuorumLink)], hear: ([UInt8], QuorumLink) -> Void
+    ) {
+        let observers = peer.configuration?.observers ?? []
+        for (learner, link) in learners {
+            let info = bytes {
+                $0.appendLearnerInfo(
+                    isObserver: observers.contains(learner), acceptedEpoch: epochs.accepted,
+                    server: learner, configVersion: .zero)
+            }
+            hear(info, link)
+        }
+        let last = database.lastProcessedZxid
+        for (_, link) in learners {
+            let answers = bytes {
+                $0.appendAckEpoch(lastZxid: last, currentEpoch: last.epoch)
+                $0.appendQuorumPacket(.ack, zxid: Zxid(epoch: last.epoch + 1, counter: 0))
+            }
+            hear(answers, link)
+        }
     }
 
     private func tell(_ state: ServerState, of leader: ServerID, from other: ServerID) {
@@ -233,7 +260,7 @@ final class ReplayedServer: QuorumPeerHost {
         for (session, timeout) in touched.removeFirst() { body(session, timeout) }
     }
 
-    func reached(_ milestone: Milestone) {}
+    func reached(_ milestone: Milestone) { milestones.append(milestone) }
 
     func disconnected(_ link: QuorumLink, because reason: Leader.Disconnection) {
         complaints.append("\(reason)")

@@ -126,21 +126,6 @@ struct Packet: Equatable, CustomStringConvertible {
         }
     }
 
-    /// The server that an activation designates.
-    var designated: ServerID? {
-        guard type == .commitAndActivate || type == .informAndActivate, let data else { return nil }
-        var reader = PlainReader(data)
-        return (try? reader.long()).map(ServerID.init(rawValue:))
-    }
-
-    /// The same, but an activation that designates another server than this one designates 0.
-    func naming(only server: ServerID) throws -> Packet {
-        guard let designated, designated != server else { return self }
-        let start = 16
-        return try Packet(
-            bytes.prefix(start) + [UInt8](repeating: 0, count: 8) + bytes.dropFirst(start + 8))
-    }
-
     /// Whether it says that a transaction is committed.
     var commits: Bool {
         switch type {
@@ -207,14 +192,6 @@ enum Message: Equatable, CustomStringConvertible {
 
     var isPing: Bool { packet?.type == .ping }
     var isAck: Bool { packet?.type == .ack }
-
-    func naming(only server: ServerID) throws -> Message {
-        if case .packet(let packet) = self {
-            .packet(try packet.naming(only: server))
-        } else {
-            self
-        }
-    }
 
     var description: String {
         switch self {
