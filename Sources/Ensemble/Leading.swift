@@ -305,9 +305,11 @@ extension QuorumPeer {
     }
 
     private func appendOutstanding(to link: QuorumLink) {
-        // The leader's quorum completes what was seen last. What a follower has seen is perhaps never
-        // committed: its observers hear of it when it is.
-        let text = (state == .leading ? lastSeen : configuration)?.text ?? ""
+        // The quorum with which a leader begins to serve completes what was seen last. What is
+        // proposed since is perhaps never committed: learners hear of it behind this, observers when
+        // it is.
+        let isCompleting = state == .leading && !isLeading
+        let text = (isCompleting ? lastSeen : configuration)?.text ?? ""
         let epoch = currentEpoch
         link.write { $0.appendNewLeader(epoch: epoch, configuration: text) }
         // Behind NEWLEADER, though they could stand in front of it: Apache's learners stumble over a

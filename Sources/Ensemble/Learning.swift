@@ -38,6 +38,7 @@ extension QuorumPeer {
                 return post(.learner(.truncationRefused))
             }
             reload()
+            forgetSeen(behind: zxid)
             adoptConfiguration()
             post(.learner(.truncated))
         case .forgetTree:

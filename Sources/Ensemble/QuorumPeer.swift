@@ -195,6 +195,7 @@ package final class QuorumPeer {
         if isStandalone {
             beginLeading(lastZxid: database.lastProcessedZxid)
         } else {
+            forgetSeen(behind: database.lastProcessedZxid)
             post(.started)
         }
     }
@@ -341,7 +342,7 @@ package final class QuorumPeer {
         revalidationsWaiting = []
         relayedTouches = []
         snapshotReader = nil
-        if isTreeBroken || isUnkeptTreeVoting {
+        if isTreeBroken || isUnkeptTreeLogging {
             host.settleLog()
             reload()
         } else {
@@ -352,12 +353,17 @@ package final class QuorumPeer {
                 if wasLeading { proposer.applied(database.lastProcessedZxid) }
             }
         }
+        forgetSeen(behind: database.lastProcessedZxid)
         post(.roleEnded(lastZxid: hasData ? database.lastProcessedZxid : .none))
     }
 
-    /// An observer without a log that becomes a voter must not go on with what it never kept.
-    private var isUnkeptTreeVoting: Bool {
-        !isTreeKept && configuration?.participants.contains(id) == true
+    /// An observer without a log that becomes anything else, also a server that is no member, must
+    /// not go on behind what it never kept.
+    private var isUnkeptTreeLogging: Bool { !isTreeKept && !isObserver }
+
+    /// Whether an election makes this server an observer.
+    private var isObserver: Bool {
+        configuration?.observers.contains(id) == true && lastSeen?.participants.contains(id) != true
     }
 
     func close(_ link: QuorumLink) {

@@ -39,9 +39,12 @@ extension QuorumPeer {
         guard next.participants.count >= votersMin, let quorum = try? QuorumVerifier(next) else {
             return .refused(.badArguments)
         }
-        guard let leader, quorum.isQuorum(where: { leader.isSynced($0) }) else {
-            return .refused(.newConfigNoQuorum)
+        // Who has only just become an observer leaves its place among the followers, and hears of no
+        // proposal as an observer.
+        let isInStep = { [leader] (server: ServerID) in
+            leader?.isSynced(server) == true && !active.observers.contains(server)
         }
+        guard quorum.isQuorum(where: isInStep) else { return .refused(.newConfigNoQuorum) }
         return .text(next.text)
     }
 
@@ -178,7 +181,19 @@ extension QuorumPeer {
             return
         }
         offered = next
+        forgetSeen(behind: next.version)
         see(next)
+    }
+
+    /// What was seen behind this place is not in the history, and never came to be: nobody may
+    /// complete it. Only the first version is older than what is proposed in its epoch.
+    func forgetSeen(behind zxid: Zxid) {
+        guard let configuration, let lastSeen, lastSeen.version > configuration.version,
+            lastSeen.version > zxid, lastSeen.version.counter > 0
+        else { return }
+        self.lastSeen = configuration
+        host.seen(configuration)
+        tellElectorate()
     }
 
     /// Others look for a leader by a newer configuration: this server was left behind.
@@ -186,9 +201,12 @@ extension QuorumPeer {
         guard isReconfigEnabled, state == .looking, let text, text != configuration?.text,
             let next = try? EnsembleConfiguration(text)
         else { return }
-        // Who kept no history votes only when it has taken one over from a leader.
-        let isObserver = configuration?.observers.contains(id) == true
-        guard settings.observerLogs || !isObserver || next.observers.contains(id) else { return }
+        // Who kept no history may go on as another only with what its disk says.
+        if !isTreeKept, !next.observers.contains(id), next.version > configuration?.version ?? .none
+        {
+            reload()
+            post(.historyReloaded(lastZxid: database.lastProcessedZxid))
+        }
         activate(next)
     }
 }

@@ -37,14 +37,16 @@ struct ConfigurationFiles {
     }
 
     /// The list that counts, its file named in `zoo.cfg`; gives the reason if they cannot be written.
-    func save(active members: EnsembleConfiguration, own: EnsembleConfiguration.Member?) -> String?
-    {
+    /// One that was proposed behind it, `isAwaited`, stays.
+    func save(
+        active members: EnsembleConfiguration, own: EnsembleConfiguration.Member?, isAwaited: Bool
+    ) -> String? {
         attempt { () throws(Failure) in
             let file = DynamicConfiguration.fileName(base: path, version: members.version)
             try write(DynamicConfiguration.text(of: members), to: file)
             try write(
                 try staticText(of: try read(), dynamicFile: file, own: own), to: path)
-            _ = unlink(DynamicConfiguration.nextFileName(base: path))
+            if !isAwaited { _ = unlink(DynamicConfiguration.nextFileName(base: path)) }
         }
     }
 

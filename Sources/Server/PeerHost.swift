@@ -215,7 +215,10 @@ extension ZooKeeperServer: QuorumPeerHost {
         ensemble?.moved(to: configuration.member(peer.id))
         moveClientPort(to: configuration.member(peer.id)?.clientAddress)
         guard let files = configurationFiles else { return }
-        report(files.save(active: configuration, own: configuration.member(peer.id)))
+        let isAwaited = peer.lastSeen.map { $0.version > configuration.version } ?? false
+        report(
+            files.save(
+                active: configuration, own: configuration.member(peer.id), isAwaited: isAwaited))
     }
 
     /// The ensemble goes on; this server would start with the older list of servers.

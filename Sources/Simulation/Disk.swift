@@ -85,7 +85,11 @@ struct Disk {
     mutating func saveAcceptedEpoch(_ epoch: Int64) { acceptedEpoch = epoch }
     mutating func saveCurrentEpoch(_ epoch: Int64) { currentEpoch = epoch }
 
-    mutating func save(active: EnsembleConfiguration) { configuration = active }
+    mutating func save(active: EnsembleConfiguration) {
+        configuration = active
+        // One that was proposed behind it may be on its way still.
+        if let seen, seen.version <= active.version { self.seen = nil }
+    }
     mutating func save(seen: EnsembleConfiguration) { self.seen = seen }
 
     mutating func write(_ snapshot: Snapshot, keeping count: Int) {

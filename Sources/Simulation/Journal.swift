@@ -1,5 +1,6 @@
 import ClientProtocol
 import Jute
+import QuorumProtocol
 import Transactions
 import Vocabulary
 import Znodes
@@ -34,6 +35,8 @@ struct Journal {
         var znodes: Znodes
         /// A bit for each path that it created, changed or deleted.
         var touched: UInt32
+        /// The configuration behind it, in `memberships`.
+        var membership: Int
         /// Its place in the order of what is committed; nil: not committed.
         var index: Int?
     }
@@ -43,18 +46,25 @@ struct Journal {
     private var leaders: [Int64: String] = [:]
     /// The last write of each session that is committed and was not refused.
     private var lastCxid: [SessionID: Int32] = [:]
+    /// The first one, and what each reconfiguration makes of it that anybody has applied.
+    private var memberships: [Membership]
+    /// Of what is committed.
+    private(set) var membership: Membership
+    private(set) var reconfigurationCount = 0
     private(set) var epochCount = 0
     private var lastEpoch: Int64 = 0
 
     var lastCommitted: Zxid { committed[committed.count - 1] }
 
-    init() {
+    init(_ first: EnsembleConfiguration) {
+        membership = Membership(first)
+        memberships = [membership]
         let none = Znodes(
             values: Array(repeating: nil, count: SimulatedPaths.count),
             versions: Array(repeating: 0, count: SimulatedPaths.count))
         entries[.zero] = Entry(
             parent: .none, session: .none, cxid: 0, type: .error, error: .ok, digest: 0,
-            znodes: none, touched: 0, index: 0)
+            znodes: none, touched: 0, membership: 0, index: 0)
     }
 
     func isCommitted(_ zxid: Zxid) -> Bool { entries[zxid]?.index != nil }
@@ -89,9 +99,15 @@ struct Journal {
             throw Failure(description: "\(server) applies \(zxid) behind \(parent)")
         }
         let (znodes, touched) = SimulatedPaths.look(database, at: zxid, before.znodes)
+        var membership = before.membership
+        if header.type == .reconfig, error == .ok {
+            membership = memberships.count
+            memberships.append(try Self.membership(in: database, version: zxid, at: server))
+        }
         entries[zxid] = Entry(
             parent: parent, session: header.session, cxid: header.cxid, type: header.type,
-            error: error, digest: digest, znodes: znodes, touched: touched, index: nil)
+            error: error, digest: digest, znodes: znodes, touched: touched,
+            membership: membership, index: nil)
     }
 
     /// A server begins to serve as the leader of an epoch, with the history up to `zxid`: all of it
@@ -146,6 +162,10 @@ struct Journal {
         guard var entry = entries[zxid] else { return }
         entry.index = committed.count
         entries[zxid] = entry
+        if let before = entries[lastCommitted], before.membership != entry.membership {
+            membership = memberships[entry.membership]
+            reconfigurationCount += 1
+        }
         committed.append(zxid)
         // A session's writes are committed in the order in which they were made. Those of its past,
         // from a connection that it has left, change nothing.
@@ -158,12 +178,58 @@ struct Journal {
         lastCxid[entry.session] = entry.cxid
     }
 
+    // MARK: Configurations
+
+    /// What a reconfiguration has just made of the tree.
+    private static func membership(
+        in database: Database, version: Zxid, at server: String
+    ) throws(Failure) -> Membership {
+        let text = SimulatedPaths.configurationText(in: database)
+        guard let configuration = try? EnsembleConfiguration(text),
+            configuration.version == version
+        else {
+            throw Failure(description: "\(server) applies \(version), a configuration of \(text)")
+        }
+        return Membership(configuration)
+    }
+
+    /// Of whom quorums must hold everything up to here before it is committed: the configuration at
+    /// the last place in front of it that is committed, and each one that comes behind that.
+    func deciding(upTo zxid: Zxid) -> [Membership] {
+        guard var entry = entries[zxid] else { return [membership] }
+        var found = [entry.membership]
+        while entry.index == nil, let parent = entries[entry.parent] {
+            entry = parent
+            if entry.membership != found[found.count - 1] { found.append(entry.membership) }
+        }
+        return found.map { memberships[$0] }
+    }
+
+    /// Only what is committed may count anywhere. The first configuration has the version of a
+    /// leader's epoch, or none.
+    func active(_ configuration: EnsembleConfiguration) -> Membership? {
+        let version = configuration.version
+        if version.counter == 0 {
+            return memberships[0].configuration.hasSameServers(as: configuration)
+                ? memberships[0] : nil
+        }
+        guard let entry = entries[version], entry.index != nil else { return nil }
+        let membership = memberships[entry.membership]
+        return membership.configuration == configuration ? membership : nil
+    }
+
     // MARK: What clients see
+
+    /// What a write was to meet.
+    enum Condition {
+        case version(path: Int, Int32)
+        case configuration(Zxid)
+    }
 
     /// A write was answered that was asked for when `floor` was the last one committed.
     func acknowledged(
         _ zxid: Zxid, error: ErrorCode, session: SessionID, cxid: Int32, floor: Zxid,
-        expected: (path: Int, version: Int32)?
+        condition: Condition?
     ) throws(Failure) {
         guard let entry = entries[zxid], entry.index != nil else {
             throw Failure(description: "\(zxid) is acknowledged and not committed")
@@ -177,11 +243,16 @@ struct Journal {
             throw Failure(
                 description: "\(zxid) was asked for when \(floor) was committed already")
         }
-        guard error == .ok, let expected, let before = entries[entry.parent] else { return }
-        guard before.znodes.versions[expected.path] == expected.version else {
-            throw Failure(
-                description: "\(zxid) expected version \(expected.version) and met "
-                    + "\(before.znodes.versions[expected.path])")
+        guard error == .ok, let condition, let before = entries[entry.parent] else { return }
+        let (met, expected): (Int64, Int64) =
+            switch condition {
+            case .version(let path, let version):
+                (Int64(before.znodes.versions[path]), Int64(version))
+            case .configuration(let version):
+                (memberships[before.membership].configuration.version.rawValue, version.rawValue)
+            }
+        guard met == expected else {
+            throw Failure(description: "\(zxid) expected version \(expected) and met \(met)")
         }
     }
 
@@ -226,6 +297,16 @@ enum SimulatedPaths {
 
     static func index(of path: UnsafeRawBufferPointer) -> Int? {
         bytes.firstIndex { $0.elementsEqual(path) }
+    }
+
+    /// Of `/zookeeper/config`.
+    static func configurationText(in database: Database) -> String {
+        let path = Array("/zookeeper/config".utf8)
+        guard let handle = path.withUnsafeBytes({ database.tree.find($0) }) else { return "" }
+        var buffer = ByteBuffer()
+        database.tree.appendData(handle, to: &buffer)
+        // In front of the data stands their length.
+        return String(decoding: Array(buffer.bytes).dropFirst(4), as: UTF8.self)
     }
 
     static func find(_ path: Int, in database: Database) -> NodeHandle? {

@@ -11,6 +11,10 @@ package enum Plant: String, CaseIterable, Sendable {
     case loseAcceptedEpoch
     /// `currentEpoch` is not written.
     case loseCurrentEpoch
+    /// A configuration that was proposed is not written.
+    case loseSeenConfiguration
+    /// A configuration that has become active is not written.
+    case loseActiveConfiguration
     /// The snapshot of a leader's tree counts as written before it is.
     case persistHistoryLater
     /// TRUNC leaves the log as it is.

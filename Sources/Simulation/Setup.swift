@@ -49,6 +49,14 @@ struct Setup {
     /// Clients that move between servers without need.
     var wanderPercent = 0
 
+    /// Whether an administrator changes the servers while they serve.
+    var reconfigures = false
+    var reconfigurationInterval: Time = 0
+    /// So many, the last ones that could vote, are no members at first.
+    var outsiderCount = 0
+    /// What an outsider takes itself for.
+    var outsidersObserve = false
+
     init() {}
 
     init(drawnFrom random: inout SeededGenerator, servers: [Int], minutes: Int?) {
@@ -99,25 +107,22 @@ struct Setup {
         wanderPercent = random.pick([0, 2, 10])
     }
 
+    /// From a generator of its own, so that what a seed draws beside it stays.
+    mutating func drawReconfigurations(from random: inout SeededGenerator) {
+        reconfigures = random.chance(percent: 45)
+        guard reconfigures else { return }
+        reconfigurationInterval = tickMilliseconds * 1000 * random.pick([1, 3, 8])
+        outsidersObserve = random.chance(percent: 50)
+        guard groups == nil else { return }
+        outsiderCount = min(random.pick([0, 1, 1, 2]), max(0, participantCount - 2))
+    }
+
+    var serverCount: Int { participantCount + observerCount }
+
     /// Lines and disks that are fast enough for the limits: with slower ones no ensemble gets on.
     mutating func calm() {
         let tenth = tickMilliseconds * 100
         (delayMin, delayMax) = (min(delayMin, tenth), min(delayMax, tenth))
         (flushMin, flushMax) = (min(flushMin, tenth / 10), min(flushMax, tenth / 10))
-    }
-
-    /// A vote has as much weight as its voter.
-    func isQuorum(where holds: (Int) -> Bool) -> Bool {
-        guard let groups else {
-            return (0..<participantCount).count(where: holds) > participantCount / 2
-        }
-        var totals = [0, 0, 0]
-        var held = [0, 0, 0]
-        for (index, (group, weight)) in groups.enumerated() where weight > 0 {
-            totals[group] += weight
-            if holds(index) { held[group] += weight }
-        }
-        let won = (0..<3).count { held[$0] > totals[$0] / 2 }
-        return won > totals.count { $0 > 0 } / 2
     }
 }

@@ -6,13 +6,15 @@ import Vocabulary
 /// believes nothing: each answer is compared with the journal.
 final class SimulatedClient {
     private enum Asked {
-        case write(floor: Zxid, expected: (path: Int, version: Int32)?)
+        case write(floor: Zxid, Journal.Condition?)
         case read(path: Int, watch: Bool, floor: Zxid?)
         case sync
         case close
     }
 
     let index: Int
+    /// Asks for reconfigurations, too.
+    let administers: Bool
     private unowned let world: World
     private var connection: Connection?
     private var isConnected = false
@@ -28,12 +30,14 @@ final class SimulatedClient {
     /// What it believes of a path's version.
     private var versions: [Int32]
     private var lastHeard = 0
+    private var nextReconfiguration = 0
     var writesSinceMending = 0
     /// It asks for nothing more.
     var rests = false
 
-    init(_ index: Int, world: World) {
+    init(_ index: Int, administers: Bool, world: World) {
         self.index = index
+        self.administers = administers
         self.world = world
         versions = Array(repeating: 0, count: SimulatedPaths.count)
     }
@@ -116,6 +120,9 @@ final class SimulatedClient {
     }
 
     private func ask(_ connection: Connection) {
+        if administers, world.isFailing, world.now >= nextReconfiguration {
+            return reconfigure(connection)
+        }
         let path = world.random.below(SimulatedPaths.count)
         switch world.random.below(100) {
         case ..<45: write(path, connection)
@@ -155,7 +162,22 @@ final class SimulatedClient {
         }
         send(
             .write(op, body: body),
-            .write(floor: world.journal.lastCommitted, expected: version < 0 ? nil : expected),
+            .write(
+                floor: world.journal.lastCommitted,
+                version < 0 ? nil : expected.map { .version(path: $0.path, $0.version) }),
+            connection)
+    }
+
+    private func reconfigure(_ connection: Connection) {
+        nextReconfiguration =
+            world.now + world.random.below(2 * world.setup.reconfigurationInterval)
+        let request = world.drawReconfiguration()
+        world.note("client \(index + 1) asks for \(request)")
+        send(
+            .write(.reconfig, body: request.body),
+            .write(
+                floor: world.journal.lastCommitted,
+                request.expected.map { .configuration($0) }),
             connection)
     }
 
@@ -201,12 +223,12 @@ final class SimulatedClient {
             try see(zxid)
             world.mix(UInt64(bitPattern: zxid.rawValue))
             if case .close = what { return disconnect() }
-            guard case .write(let floor, let expected) = what else { throw misplaced(cxid) }
+            guard case .write(let floor, let condition) = what else { throw misplaced(cxid) }
             world.statistics.acknowledged += 1
             writesSinceMending += 1
             try world.journal.acknowledged(
                 zxid, error: error, session: session, cxid: cxid, floor: floor,
-                expected: expected)
+                condition: condition)
         case .read(let cxid, let zxid, let value, let version):
             guard case .read(let path, let watch, let floor) = try take(cxid) else {
                 throw misplaced(cxid)

@@ -86,10 +86,11 @@ extension SimulatedServer: QuorumPeerHost {
         guard isAlive() else { return }
         // A leader has the promise of a quorum now, and nobody may forget it.
         if peer.state == .leading {
+            let active = peer.configuration.flatMap { world.journal.active($0) }
             check { () throws(Journal.Failure) in
-                try world.checkQuorum("has promised epoch \(epoch)") {
-                    $0.disk.acceptedEpoch ?? -1 >= epoch
-                }
+                try world.checkQuorum(
+                    "has promised epoch \(epoch)", of: [active].compactMap(\.self)
+                ) { $0.disk.acceptedEpoch ?? -1 >= epoch }
             }
         }
         if world.plant != .loseCurrentEpoch { disk.saveCurrentEpoch(epoch) }
@@ -171,6 +172,11 @@ extension SimulatedServer: QuorumPeerHost {
         guard isAlive() else { return }
         let target = world.servers[Int(leader.rawValue) - 1]
         let role = role
+        guard knows(leader) else {
+            return world.schedule(in: 0, at: self) { [unowned self] in
+                if role == self.role { peer.dialFailed() }
+            }
+        }
         world.reach(target, from: self, isAccepted: { $0.listens }) {
             [unowned self] isReached in
             guard role == self.role else { return }
@@ -298,63 +304,6 @@ extension SimulatedServer: QuorumPeerHost {
         world.schedule(in: delay, at: self, body)
     }
 
-    // MARK: Elections
-
-    func send(_ notification: ElectionNotification, to server: ServerID) {
-        guard isAlive() else { return }
-        let other = Int(server.rawValue) - 1
-        if let connection = elections[other] {
-            world.mix(UInt64(bitPattern: notification.zxid.rawValue))
-            world.send(
-                .notification(notification), on: connection,
-                from: connection.side(.server(index)))
-        } else {
-            waiting[other] = notification
-            dialElection(other)
-        }
-    }
-
-    /// There is one connection between two servers, dialed by the one with the larger id; when the
-    /// other one dials, it dials back.
-    func dialElection(_ other: Int) {
-        guard dialing.insert(other).inserted else { return }
-        let target = world.servers[other]
-        world.reach(target, from: self, isAccepted: { _ in true }) { [unowned self] isReached in
-            dialing.remove(other)
-            guard isReached else { return peer.peerUnreachable(target.id) }
-            guard other < index else {
-                return world.schedule(in: 0, at: target) { [unowned self] in
-                    target.introduced(index)
-                }
-            }
-            let connection = world.connect(.election, .server(index), .server(other))
-            keep(connection, to: other)
-            world.schedule(in: 0, at: target) { [unowned self] in
-                target.keep(connection, to: index)
-            }
-        }
-    }
-
-    private func introduced(_ smaller: Int) {
-        if let older = elections.removeValue(forKey: smaller) {
-            world.close(older, from: older.side(.server(index)))
-        }
-        dialElection(smaller)
-    }
-
-    private func keep(_ connection: Connection, to other: Int) {
-        let side = connection.side(.server(index))
-        guard connection.ends[side].isOpen else { return }
-        if let older = elections[other] {
-            world.close(older, from: older.side(.server(index)))
-        }
-        elections[other] = connection
-        if let notification = waiting.removeValue(forKey: other) {
-            world.send(.notification(notification), on: connection, from: side)
-        }
-        peer.peerConnected(world.servers[other].id)
-    }
-
     // MARK: Time
 
     func arm(_ timer: Peer.Timer, after delay: Duration) {
@@ -397,8 +346,9 @@ extension SimulatedServer: QuorumPeerHost {
                 }
                 return
             }
+            let deciding = world.journal.deciding(upTo: last)
             try world.journal.leaderServes(title, epoch: epoch, history: last)
-            try world.checkQuorum("holds \(last) in epoch \(epoch)") {
+            try world.checkQuorum("holds \(last) in epoch \(epoch)", of: deciding) {
                 $0.disk.holds(last) && $0.disk.currentEpoch ?? -1 >= epoch
             }
         }
@@ -411,13 +361,16 @@ extension SimulatedServer: QuorumPeerHost {
         forgetClients()
     }
 
-    // The servers are the same for the whole run, but their first leader numbers the configuration.
     func seen(_ configuration: EnsembleConfiguration) {
-        if isAlive() { disk.save(seen: configuration) }
+        guard isAlive() else { return }
+        world.note("\(title) has seen the configuration \(configuration.version)")
+        if world.plant != .loseSeenConfiguration { disk.save(seen: configuration) }
     }
 
     func activated(_ configuration: EnsembleConfiguration) {
-        if isAlive() { disk.save(active: configuration) }
+        guard isAlive() else { return }
+        world.note("\(title) goes by the configuration \(configuration.summary)")
+        if world.plant != .loseActiveConfiguration { disk.save(active: configuration) }
     }
 
     /// Nothing here is counted.
@@ -435,12 +388,13 @@ extension SimulatedServer: QuorumPeerHost {
 }
 
 extension World {
-    /// Fails unless a quorum is in this state.
+    /// Fails unless a quorum of each configuration is in this state.
     func checkQuorum(
-        _ claim: String, _ holds: (SimulatedServer) -> Bool
+        _ claim: String, of memberships: [Membership], _ holds: (SimulatedServer) -> Bool
     ) throws(Journal.Failure) {
-        guard !setup.isQuorum(where: { holds(servers[$0]) }) else { return }
-        throw failure("no quorum \(claim)")
+        for membership in memberships where !membership.isQuorum(where: { holds(servers[$0]) }) {
+            throw failure("no quorum of \(membership.configuration.summary) \(claim)")
+        }
     }
 
     /// Dials a server: a dead one refuses, a cut line stays silent until the dialer gives up.

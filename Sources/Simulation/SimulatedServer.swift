@@ -80,7 +80,8 @@ final class SimulatedServer {
     init(_ index: Int, world: World) {
         self.index = index
         self.world = world
-        disk = Disk(world.configuration, empty: SnapshotBytes.encode(database))
+        disk = Disk(
+            world.setup.ownConfiguration(of: index), empty: SnapshotBytes.encode(database))
     }
 
     var id: ServerID { ServerID(rawValue: Int64(index + 1)) }
@@ -89,10 +90,12 @@ final class SimulatedServer {
     var title: String { "\(name).\(incarnation)" }
     var epoch: Int64 { isUp ? peer.currentEpoch : -1 }
 
+    var isServing: Bool { isUp && peer.serving != nil }
+
     func isServing(as state: ServerState) -> Bool { isUp && peer.serving == state }
 
     func serves(in epoch: Int64) -> Bool {
-        isUp && peer.serving != nil && peer.currentEpoch == epoch
+        isServing && peer.currentEpoch == epoch
     }
 
     // MARK: Life
@@ -139,6 +142,8 @@ final class SimulatedServer {
         let setup = world.setup
         var options = Proposer.Options()
         options.reconfigEnabled = true
+        // An administrator is anybody.
+        options.skipsACLs = true
         options.closeSessionListsPaths = setup.listsEphemerals
         return QuorumPeer.Settings(
             peer: Peer.Settings(
@@ -187,6 +192,7 @@ final class SimulatedServer {
         if isDead { return crash() }
         if let failure = failure.take() { throw failure }
         noteTree()
+        try checkConfiguration()
         guard !isTurnOpen else { return }
         guard !isTurnEnding else {
             isTurnEnding = false
@@ -199,6 +205,17 @@ final class SimulatedServer {
             isTurnEnding = true
             endTurn()
         }
+    }
+
+    /// The last active configuration that was looked at.
+    private var checkedVersion = Zxid.zero
+
+    private func checkConfiguration() throws {
+        guard let active = peer.configuration, active.version != checkedVersion else { return }
+        checkedVersion = active.version
+        guard world.journal.active(active) == nil else { return }
+        throw world.failure(
+            "\(title) goes by the configuration \(active.version), which is not committed")
     }
 
     private func endTurn() {

@@ -323,9 +323,10 @@ extension SimulatedServer: WatchSink {
                 applied, parent: parent(of: header.zxid), database, at: title)
             switch peer.serving {
             case .leading:
-                try world.checkQuorum("holds \(header.zxid), which \(title) commits") {
-                    $0.disk.holds(header.zxid)
-                }
+                try world.checkQuorum(
+                    "holds \(header.zxid), which \(title) commits",
+                    of: world.journal.deciding(upTo: header.zxid)
+                ) { $0.disk.holds(header.zxid) }
                 try world.journal.leaderCommits(header.zxid, title)
             case .following, .observing:
                 guard !world.journal.isCommitted(header.zxid) else { break }

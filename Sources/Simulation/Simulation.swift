@@ -33,6 +33,7 @@ package enum Simulation {
         package var happenings: Int
         package var epochs: Int
         package var committed: Int
+        package var reconfigurations: Int
         package var acknowledged: Int
         package var reads: Int
         package var syncReads: Int
@@ -45,8 +46,10 @@ package enum Simulation {
 
     package static func run(seed: UInt64, _ options: Options = Options()) -> Outcome {
         var random = SeededGenerator(seed: seed)
-        let setup = Setup(
+        var setup = Setup(
             drawnFrom: &random, servers: options.servers, minutes: options.minutes)
+        var reconfigurations = SeededGenerator(seed: seed ^ 0x7265_636f_6e66_697f)
+        setup.drawReconfigurations(from: &reconfigurations)
         let world = World(
             setup: setup, random: random, plant: options.plant, prints: options.prints)
         var violation: String?
@@ -59,7 +62,9 @@ package enum Simulation {
         return Outcome(
             seed: seed, setup: "\(setup)", violation: violation, digest: world.digest,
             time: world.now, happenings: world.happenings, epochs: world.journal.epochCount,
-            committed: world.journal.committed.count - 1, acknowledged: statistics.acknowledged,
+            committed: world.journal.committed.count - 1,
+            reconfigurations: world.journal.reconfigurationCount,
+            acknowledged: statistics.acknowledged,
             reads: statistics.reads, syncReads: statistics.syncReads,
             events: statistics.events, crashes: statistics.crashes,
             snapshotsSent: statistics.snapshotsSent, truncations: statistics.truncations,

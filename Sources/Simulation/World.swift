@@ -27,7 +27,6 @@ final class World {
     /// Of all that happens.
     private(set) var digest: UInt64 = 0xcbf2_9ce4_8422_2325
 
-    let configuration: EnsembleConfiguration
     private(set) var servers: [SimulatedServer] = []
     private(set) var clients: [SimulatedClient] = []
     var connections: [Connection] = []
@@ -35,7 +34,7 @@ final class World {
     /// By `from * count + to`.
     var isCut: [Bool]
     var isFailing = true
-    var journal = Journal()
+    var journal: Journal
     var lastValue: Int64 = 0
     var statistics = Statistics()
 
@@ -55,34 +54,15 @@ final class World {
         self.random = random
         self.plant = plant
         self.prints = prints
-        let count = setup.participantCount + setup.observerCount
+        let count = setup.serverCount
         isCut = Array(repeating: false, count: count * count)
-        configuration = Self.configuration(setup)
+        journal = Journal(setup.firstConfiguration)
         for index in 0..<count { servers.append(SimulatedServer(index, world: self)) }
-        for index in 0..<setup.clientCount { clients.append(SimulatedClient(index, world: self)) }
-    }
-
-    private static func configuration(_ setup: Setup) -> EnsembleConfiguration {
-        var lines: [String] = []
-        for index in 0..<setup.participantCount + setup.observerCount {
-            let role = index < setup.participantCount ? "participant" : "observer"
-            lines.append("server.\(index + 1)=10.0.0.\(index + 1):2888:3888:\(role);0.0.0.0:2181")
+        for index in 0..<setup.clientCount {
+            clients.append(SimulatedClient(index, administers: false, world: self))
         }
-        if let groups = setup.groups {
-            for group in 0..<3 {
-                let members = groups.indices.filter { groups[$0].group == group }
-                guard !members.isEmpty else { continue }
-                let ids = members.map { "\($0 + 1)" }.joined(separator: ":")
-                lines.append("group.\(group + 1)=\(ids)")
-            }
-            for (index, (_, weight)) in groups.enumerated() {
-                lines.append("weight.\(index + 1)=\(weight)")
-            }
-        }
-        do throws(EnsembleConfigurationError) {
-            return try EnsembleConfiguration(lines.joined(separator: "\n"))
-        } catch {
-            preconditionFailure("a setup makes a configuration: \(error)")
+        if setup.reconfigures {
+            clients.append(SimulatedClient(setup.clientCount, administers: true, world: self))
         }
     }
 
@@ -183,34 +163,57 @@ final class World {
             + 40 * (setup.delayMax + setup.flushMax)
     }
 
-    /// Everybody follows one leader, and every client has written something.
+    /// Those of the last configuration.
+    private var members: [SimulatedServer] { journal.membership.servers.map { servers[$0] } }
+
+    /// Those, and outsiders that serve with them.
+    private var serving: [SimulatedServer] {
+        servers.filter { journal.membership.servers.contains($0.index) || $0.isServing }
+    }
+
+    /// All members follow one leader, and every client has written something.
     private var servesAll: Bool {
-        guard let leader = servers.first(where: { $0.isServing(as: .leading) }) else {
-            return false
-        }
-        return servers.allSatisfy { $0.serves(in: leader.epoch) }
+        let leaders = servers.filter { $0.isServing(as: .leading) }
+        guard let leader = leaders.max(by: { $0.epoch < $1.epoch }) else { return false }
+        return members.allSatisfy { $0.serves(in: leader.epoch) }
             && clients.allSatisfy { $0.writesSinceMending > 0 }
     }
 
     private var isQuiet: Bool {
         servesAll && clients.allSatisfy(\.isIdle)
-            && servers.allSatisfy { $0.position == journal.lastCommitted }
+            && serving.allSatisfy { $0.position == journal.lastCommitted }
     }
 
     private var situation: String {
         let servers = servers.map(\.description).joined(separator: "; ")
         let clients = clients.map(\.description).joined(separator: "; ")
-        return "committed \(journal.lastCommitted); \(servers); \(clients)"
+        return "committed \(journal.lastCommitted), \(journal.membership.configuration.summary); "
+            + "\(servers); \(clients)"
     }
 
     private func compareServers() throws {
-        let first = servers[0]
-        let expected = first.walk()
-        for server in servers.dropFirst() where server.walk() != expected {
-            throw failure("\(server) and \(first) have different trees")
+        let serving = serving
+        let expected = serving[0].walk()
+        for server in serving.dropFirst() where server.walk() != expected {
+            throw failure("\(server) and \(serving[0]) have different trees")
         }
         for client in clients { try client.checkWatchesAtRest() }
-        for server in servers { try server.checkEphemerals() }
+        for server in serving {
+            try server.checkEphemerals()
+            try checkConfiguration(of: server)
+        }
+    }
+
+    /// What a server shows is the last configuration that was committed.
+    private func checkConfiguration(of server: SimulatedServer) throws {
+        let text = SimulatedPaths.configurationText(in: server.database)
+        let last = journal.membership.configuration
+        guard let shown = try? EnsembleConfiguration(text), shown.hasSameServers(as: last),
+            shown.version == last.version || last.version == .zero
+        else {
+            let lines = text.split(separator: "\n").joined(separator: ", ")
+            throw failure("\(server) shows \(lines), and \(last.summary) is committed")
+        }
     }
 
     // MARK: Connections

@@ -40,6 +40,8 @@ package struct Election: Reducer {
         case epochEstablished(Int64)
         /// Another configuration was activated or seen.
         case electorateChanged(Electorate)
+        /// Without a role the server has taken back what its disk does not hold.
+        case historyReloaded(History)
     }
 
     package enum Effect: Equatable, Sendable {
@@ -114,7 +116,7 @@ package struct Election: Reducer {
                 receive(theirs, from: sender, into: &effects)
             } else if asks(theirs), theirs.round <= round {
                 // ZooKeeper's observers answer a laggard, and both would go on for ever.
-                tellResult(.looking, to: sender, into: &effects)
+                effects.append(.send(ours, to: sender))
             }
         case (.settled(let role), .notificationReceived(let theirs, let sender)):
             early[sender] = theirs.state == .looking ? theirs : nil
@@ -150,6 +152,12 @@ package struct Election: Reducer {
             (.settled, .electorateChanged(let electorate)):
             self.electorate = electorate
 
+        case (.looking, .historyReloaded(let history)):
+            self.history = history
+            look(into: &effects)
+        case (.settled, .historyReloaded):
+            break  // It pauses, and `roleEnded` comes with it.
+
         case (.settled, .peerConnected(let peer)), (.settled, .peerUnreachable(let peer)):
             early[peer] = nil  // Who connects will ask.
         case (.settled, .timerExpired):
@@ -157,7 +165,8 @@ package struct Election: Reducer {
         case (.idle, .notificationReceived), (.idle, .peerConnected), (.idle, .peerUnreachable):
             break  // The start sends to everybody, so who came early will be heard again.
 
-        case (.idle, .roleEnded), (.idle, .timerExpired), (.idle, .epochEstablished):
+        case (.idle, .roleEnded), (.idle, .timerExpired), (.idle, .epochEstablished),
+            (.idle, .historyReloaded):
             preconditionFailure("nothing comes before the start")
         case (.looking, .started), (.settled, .started):
             preconditionFailure("one Election starts once")
@@ -172,8 +181,9 @@ package struct Election: Reducer {
     private mutating func look(into effects: inout [Effect]) {
         phase = .looking
         // Peers can claim any round and we catch up with it: at the end of the range the count
-        // begins anew, as in Java, instead of stopping the server.
-        round &+= 1
+        // begins anew, as in Java, instead of stopping the server. A guest catches up with members:
+        // they do not catch up with it.
+        round = isGuest ? 1 : round &+ 1
         ballots = Ballots()
         outOfElection = Ballots()
         unreachable = []
@@ -202,7 +212,8 @@ package struct Election: Reducer {
     /// What this server proposes before it has heard of anybody better.
     private var candidacy: Vote {
         if isObserver { return .nobody }
-        let stands = electorate.active.voters.contains(id)
+        // Without weight it may be needed by what was seen last, and must not insist on itself.
+        let stands = electorate.active.weight(of: id) != 0
         return Vote(
             leader: stands ? id : Vote.nobody.leader, zxid: history.lastZxid,
             peerEpoch: history.currentEpoch)
@@ -210,9 +221,13 @@ package struct Election: Reducer {
 
     private var isObserver: Bool { electorate.observers.contains(id) }
 
-    /// Observers do not vote, nor servers that were removed, nor one without data: it has lost
-    /// what it once acknowledged, and a quorum with it could miss that.
-    private var mayVote: Bool { electorate.hasVoter(id) && history.lastZxid != .none }
+    /// Observers do not vote, nor one without data: it has lost what it once acknowledged, and a
+    /// quorum with it could miss that.
+    private var mayVote: Bool { !isObserver && history.lastZxid != .none }
+
+    /// No member of the configurations that it knows. It votes all the same: it may be one by a
+    /// configuration that only others have seen, and they may need it. To all others it is nobody.
+    private var isGuest: Bool { !isObserver && !electorate.hasVoter(id) }
 
     private mutating func propose(_ vote: Vote, into effects: inout [Effect]) {
         proposal = vote
@@ -279,9 +294,7 @@ package struct Election: Reducer {
         // votes too: they find agreement on the leader that has just died and go back to it. And
         // answering a laggard here would echo for ever, because voters answer whoever has no vote.
         guard mayVote else { return }
-        guard theirs.round >= round else {
-            return effects.append(.send(ours, to: sender))
-        }
+        guard theirs.round >= round else { return correct(sender, into: &effects) }
         guard theirs.vote.zxid != .none, electorate.hasVoter(theirs.vote.leader) else { return }
 
         if theirs.round > round {
@@ -295,7 +308,7 @@ package struct Election: Reducer {
             // Deviation: ZooKeeper leaves it to the resending. But a server that has begun to look
             // before its peer did was not heard, and its vote would come a timer late. Each answer
             // of the two outranks what it answers, so they end.
-            effects.append(.send(ours, to: sender))
+            correct(sender, into: &effects)
         }
         let ballot = Ballot(
             vote: theirs.vote, round: theirs.round, state: .looking, version: 0)
@@ -303,6 +316,11 @@ package struct Election: Reducer {
         ballots[sender] = ballot
         // Deviation: in ZooKeeper a mere repetition prolongs the wait as well.
         if isNews { weigh(into: &effects) }
+    }
+
+    /// Members answer a guest whatever it says: it must not answer that.
+    private func correct(_ sender: ServerID, into effects: inout [Effect]) {
+        if !isGuest { effects.append(.send(ours, to: sender)) }
     }
 
     /// Ranks a vote, unless it is for a server that must not lead.
@@ -343,7 +361,8 @@ package struct Election: Reducer {
     ///
     /// 1. It is in our round: it counts together with those that still look.
     /// 2. In any case it counts together with those that have settled, in whichever round: then
-    ///    we join theirs.
+    ///    we join theirs. The active configuration decides alone: what was only seen may never come
+    ///    to be, and those who know nothing of it need not wait for the voters that it names.
     private mutating func receiveResult(
         _ theirs: Notification, from sender: ServerID, into effects: inout [Effect]
     ) {
@@ -362,7 +381,9 @@ package struct Election: Reducer {
             if isNews { weigh(into: &effects) }
             guard phase == .looking else { return }
         }
-        if outOfElection.support(ballot, in: electorate), leaderSaysSo(ballot, in: outOfElection) {
+        if outOfElection.support(ballot, in: electorate.active),
+            leaderSaysSo(ballot, in: outOfElection)
+        {
             round = theirs.round
             conclude(theirs.vote, into: &effects)
         }
@@ -427,7 +448,7 @@ package struct Election: Reducer {
             ballots[id] == (mayVote ? ownBallot : nil),
             "our own vote is counted like any other, and only if we have one")
         assert(
-            ballots.allSatisfy { electorate.hasVoter($0) && $1.round == round },
+            ballots.allSatisfy { (electorate.hasVoter($0) || $0 == id) && $1.round == round },
             "only votes of voters, cast in this round, are counted")
         assert(
             outOfElection.allSatisfy { server, _ in electorate.hasVoter(server) && server != id },

@@ -42,6 +42,10 @@ extension Election {
             electorate.isQuorum { cast[$0]?.agrees(with: ballot) ?? false }
         }
 
+        func support(_ ballot: Ballot, in quorum: QuorumVerifier) -> Bool {
+            quorum.isQuorum { cast[$0]?.agrees(with: ballot) ?? false }
+        }
+
         func allSatisfy(_ holds: (ServerID, Ballot) -> Bool) -> Bool {
             cast.allSatisfy { holds($0.key, $0.value) }
         }

@@ -68,6 +68,8 @@ package struct Peer: Reducer {
         /// After `leave`: nothing of the role is left, the log is settled and the tree is what it
         /// says.
         case roleEnded(lastZxid: Zxid)
+        /// Without a role the tree became what the log says.
+        case historyReloaded(lastZxid: Zxid)
     }
 
     package enum Effect: Equatable, Sendable {
@@ -204,6 +206,10 @@ package struct Peer: Reducer {
             stepElection(.roleEnded(history), into: &effects)
         case .timerExpired(.pause):
             stepElection(.roleEnded(history), into: &effects)
+        case .historyReloaded(let lastZxid):
+            precondition(role == .none, "a role has its own history")
+            self.lastZxid = lastZxid
+            stepElection(.historyReloaded(history), into: &effects)
         }
     }
 

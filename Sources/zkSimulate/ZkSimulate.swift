@@ -82,6 +82,7 @@ private struct Totals: CustomStringConvertible {
     private let start = Self.monotonicSeconds()
     private var seeds = 0
     private var epochs = 0
+    private var reconfigurations = 0
     private var acknowledged = 0
     private var reads = 0
     private var events = 0
@@ -97,6 +98,7 @@ private struct Totals: CustomStringConvertible {
         seeds += 1
         digest = digest &* 31 &+ outcome.digest
         epochs += outcome.epochs
+        reconfigurations += outcome.reconfigurations
         acknowledged += outcome.acknowledged
         reads += outcome.reads
         events += outcome.events
@@ -110,7 +112,8 @@ private struct Totals: CustomStringConvertible {
     var description: String {
         let seconds = max(0.001, Self.monotonicSeconds() - start)
         let rate = Int(Double(seeds) * 60 / seconds)
-        return "\(virtualSeconds) s of virtual time, \(epochs) epochs, \(acknowledged) writes, "
+        return "\(virtualSeconds) s of virtual time, \(epochs) epochs, "
+            + "\(reconfigurations) reconfigurations, \(acknowledged) writes, "
             + "\(reads) reads, \(events) events, \(crashes) crashes, \(snapshotsSent) SNAP, "
             + "\(truncations) TRUNC, \(refusedTruncations) of them refused, "
             + "digest \(String(digest, radix: 16)); \(rate) seeds per minute"

@@ -13,6 +13,14 @@ import Testing
         (179, "a follower waited for the flush of what it had cut off its log"),
         (215, "a sync was answered by a leader that had been replaced"),
         (351, "a session came back to its follower past its own earlier requests"),
+        (20, "a learner went by a configuration that was only proposed"),
+        (172, "a leader completed a configuration that its log had lost"),
+        (69, "an observer without a log was removed, and began one behind a hole"),
+        (623, "an observer without a log never heard that it had become a voter"),
+        (2290, "servers waited for the voters of a configuration that never came to be"),
+        (248, "a new server's vote was needed, and it did not know that it had one"),
+        (301, "a server counted as a follower when it was an observer already"),
+        (2720, "a server without weight insisted on itself where its vote was needed"),
     ]
 
     /// How long fresh seeds are tried: `SIMULATION_SECONDS`.
@@ -58,6 +66,9 @@ import Testing
         #expect(sum(\.events) > 400)
         #expect(sum(\.snapshotsSent) > 10)
         #expect(sum(\.truncations) > 2)
+        #expect(sum(\.reconfigurations) > 40)
+        #expect(outcomes.count { $0.reconfigurations > 0 } > 5)
+        #expect(outcomes.count { $0.reconfigurations == 0 } > 5)
     }
 
     @Test func `the same seed is the same run`() {
@@ -82,7 +93,7 @@ import Testing
     private static let seedsMax: UInt64 = 400
     /// Where some are found at once: debug builds are slow.
     private static let firstSeeds: [Plant: UInt64] = [
-        .answerSyncsUnconfirmed: 32, .acceptClientsAhead: 17,
+        .answerSyncsUnconfirmed: 216, .acceptClientsAhead: 38, .loseSeenConfiguration: 70,
     ]
 
     @Test(arguments: Plant.allCases)

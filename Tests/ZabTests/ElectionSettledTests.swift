@@ -184,6 +184,56 @@ import Zab
         #expect(five.hear(following(vote(3), round: 6), from: 1).last == .follow(vote(3)))
     }
 
+    @Test func `a server that is no member votes with those that look, and corrects nobody`() {
+        var five = Scenario(5, electorate: withObserver)
+        five.start()
+        #expect(
+            five.hear(looking(vote(2)), from: 2) == tell(looking(vote(2)), 1, 2, 3) + [resend])
+        #expect(
+            five.hear(looking(vote(3)), from: 3)
+                == tell(looking(vote(3)), 1, 2, 3) + [resend])
+        #expect(five.hear(looking(vote(1)), from: 1).isEmpty)
+        #expect(five.hear(looking(vote(1), round: 0), from: 1).isEmpty)
+        #expect(five.hear(looking(vote(3)), from: 2) == [finalizeWait])
+        #expect(five.step(.timerExpired(.finalizeWait)).last == .follow(vote(3)))
+    }
+
+    @Test func `a server that is no member goes by the rounds of members`() {
+        var five = Scenario(5, electorate: withObserver)
+        five.start()
+        five.hear(leading(vote(3), round: 6), from: 3)
+        five.hear(following(vote(3), round: 6), from: 1)
+        #expect(five.election.round == 6)
+        five.endRole()
+        #expect(five.election.round == 1)
+        five.hear(looking(vote(2), round: 4), from: 2)
+        #expect(five.election.round == 4)
+    }
+
+    @Test func `what was only seen keeps nobody from a leader that there is`() {
+        var one = Scenario(
+            1, electorate: .init(active: majority(1, 2, 3), lastSeen: majority(1, 4, 5)))
+        one.start()
+        one.hear(leading(vote(3), round: 6), from: 3)
+        #expect(one.hear(following(vote(3), round: 6), from: 2).last == .follow(vote(3)))
+    }
+
+    @Test func `a server without weight votes for another with the same history`() throws {
+        let weights = [server(1): 1, server(2): 1, server(3): 0]
+        let groups = try QuorumVerifier(groups: [[1, 2, 3].map(server)], weights: weights)
+        var three = Scenario(3, electorate: .init(active: groups, lastSeen: majority(1, 2, 3)))
+        three.start()
+        #expect(three.hear(looking(vote(2)), from: 2).contains(tell(looking(vote(2)), 1)[0]))
+    }
+
+    @Test func `a server that takes back what it did not keep proposes what is left`() {
+        var one = Scenario(1)
+        let left = Election.History(lastZxid: Zxid(rawValue: 3), currentEpoch: 1)
+        #expect(
+            one.step(.historyReloaded(left))
+                == tell(looking(vote(1, zxid: 3), round: 2), 2, 3) + [resend])
+    }
+
     @Test func `observers are told the result without asking again`() {
         var one = Scenario(1, electorate: withObserver)
         one.start()
@@ -195,16 +245,16 @@ import Zab
 
     // MARK: Answers
 
-    @Test func `while it looks, a server without a vote is told the last result and our round`() {
+    @Test func `while it looks, a server without a vote is told our proposal and our round`() {
         var one = Scenario(1, electorate: withObserver)
         one.start()
         one.hear(looking(vote(2, zxid: 9)), from: 2)
-        #expect(one.hear(looking(.nobody), from: 4) == tell(looking(vote(1)), 4))
+        #expect(one.hear(looking(.nobody), from: 4) == tell(looking(vote(2, zxid: 9)), 4))
         one.step(.timerExpired(.finalizeWait))
         one.endRole()
         #expect(
             one.hear(looking(.nobody, round: 2), from: 4)
-                == tell(looking(vote(2, zxid: 9), round: 2), 4))
+                == tell(looking(vote(1), round: 2), 4))
         // It would answer a laggard, and so on.
         #expect(one.hear(looking(.nobody, round: 3), from: 4).isEmpty)
     }
