@@ -3,31 +3,9 @@
 #include "cprocess.h"
 
 #include <link.h>
-#include <sched.h>
 #include <stdint.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-/* Linux's struct sched_attr, of which glibc's headers know nothing before 2.41. */
-struct scheduling {
-    uint32_t size;
-    uint32_t policy;
-    uint64_t flags;
-    int32_t nice;
-    uint32_t priority;
-    uint64_t runtime;
-    uint64_t deadline;
-    uint64_t period;
-};
-
-void cprocess_take_short_turns(void) {
-    struct scheduling attributes = {.size = sizeof attributes};
-    if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0) return;
-    if (attributes.policy != SCHED_OTHER) return; /* Who started us has decided otherwise. */
-    attributes.runtime = 100 * 1000; /* nanoseconds */
-    syscall(SYS_sched_setattr, 0, &attributes, 0);
-}
 
 static int release(struct dl_phdr_info *object, size_t size, void *page_size) {
     (void)size;

@@ -1,4 +1,3 @@
-import CProcess
 import ClientProtocol
 package import Configuration
 import DequeModule
@@ -136,7 +135,6 @@ package final class ZooKeeperServer: TurnDelegate {
         configurationFiles =
             configuration.reconfigEnabled
             ? configFile.map { ConfigurationFiles(configFile: $0) } : nil
-        cprocess_take_short_turns()
         // A file over the limit is an error of its write, not the end of the process by a signal.
         signal(SIGXFSZ, SIG_IGN)
         self.configuration = configuration
