@@ -59,9 +59,19 @@ extension QuorumPeer {
     }
 
     private func write(to id: LinkID, _ body: (inout ByteBuffer) -> Void) {
-        guard let link = link(id) else { return }
+        if let link = link(id) { write(to: link, body) }
+    }
+
+    func write(to link: QuorumLink, _ body: (inout ByteBuffer) -> Void) {
         link.write(body)
         host.markDirty(link)
+    }
+
+    /// To all that are in step: the observers, or those that vote.
+    func broadcast(toObservers isObserver: Bool, _ body: (inout ByteBuffer) -> Void) {
+        for link in links where link.isForwarding && link.isObserver == isObserver {
+            write(to: link, body)
+        }
     }
 
     func beginLeading(lastZxid: Zxid) {
@@ -92,8 +102,7 @@ extension QuorumPeer {
     func answerSync() {
         guard let link = syncsWaiting.popFirst() ?? nil else { return host.syncCompleted() }
         guard !link.isClosed else { return }
-        link.write { $0.appendQuorumPacket(.sync, zxid: .zero) }
-        host.markDirty(link)
+        write(to: link) { $0.appendQuorumPacket(.sync, zxid: .zero) }
         guard isLeading else { return }
         link.pendingSyncs -= 1
         resume(link)
@@ -205,7 +214,8 @@ extension QuorumPeer {
             let request = try RevalidateRequest(packet.requireData())
             host.reached(.revalidationAsked)
             if state != .leading {
-                relay(request, from: link)
+                revalidate(
+                    request.session, timeoutMilliseconds: request.timeoutMilliseconds, for: link)
             } else if link.holdsBackAll {
                 link.waiting.append(.revalidation(request))
             } else {
@@ -367,10 +377,7 @@ extension QuorumPeer {
                 proposals.appendQuorumPacket(.proposal, zxid: zxid, data: $0)
             }
         }
-        for link in links where link.isForwarding && !link.isObserver {
-            link.write { $0.append(proposals.bytes) }
-            host.markDirty(link)
-        }
+        broadcast(toObservers: false) { $0.append(proposals.bytes) }
         proposals.removeAll(keepingAtMost: 1 << 20)
     }
 
@@ -380,10 +387,7 @@ extension QuorumPeer {
             window.forEachOutstanding(upTo: zxid) { next, _ in
                 commits.appendQuorumPacket(.commit, zxid: next)
             }
-            for link in links where link.isForwarding && !link.isObserver {
-                link.write { $0.append(commits.bytes) }
-                host.markDirty(link)
-            }
+            broadcast(toObservers: false) { $0.append(commits.bytes) }
             commits.removeAll(keepingAtMost: 1 << 16)
             inform(upTo: zxid)
         }
@@ -401,10 +405,7 @@ extension QuorumPeer {
                 informs.appendQuorumPacket(.inform, zxid: next, data: txn)
             }
         }
-        for link in links where link.isForwarding && link.isObserver {
-            link.write { $0.append(informs.bytes) }
-            host.markDirty(link)
-        }
+        broadcast(toObservers: true) { $0.append(informs.bytes) }
         informs.removeAll(keepingAtMost: 1 << 20)
     }
 

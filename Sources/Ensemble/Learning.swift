@@ -63,9 +63,7 @@ extension QuorumPeer {
     }
 
     func tellLeader(_ body: (inout ByteBuffer) -> Void) {
-        guard let link = leaderLink else { return }
-        link.write(body)
-        host.markDirty(link)
+        if let link = leaderLink { write(to: link, body) }
     }
 
     private func persistHistory(asSnapshot: Bool) {

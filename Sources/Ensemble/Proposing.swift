@@ -120,9 +120,12 @@ extension QuorumPeer {
         }
     }
 
-    /// Asks the leader whether the session still lives; `revalidated` brings the answer.
-    package func revalidate(_ session: SessionID, timeoutMilliseconds: Int32) {
-        revalidationsWaiting.append(nil)
+    /// Asks the leader whether the session still lives; `revalidated` brings the answer, or goes to
+    /// the observer that asks.
+    package func revalidate(
+        _ session: SessionID, timeoutMilliseconds: Int32, for link: QuorumLink? = nil
+    ) {
+        revalidationsWaiting.append(link)
         tellLeader { $0.appendRevalidate(session, timeoutMilliseconds: timeoutMilliseconds) }
     }
 }

@@ -106,9 +106,8 @@ extension QuorumPeer {
 
     /// A quorum of both configurations has it.
     func commitReconfiguration(_ zxid: Zxid, designated: ServerID) {
-        for link in links where link.isForwarding && !link.isObserver {
-            link.write { $0.appendCommitAndActivate(zxid: zxid, designatedLeader: designated) }
-            host.markDirty(link)
+        broadcast(toObservers: false) {
+            $0.appendCommitAndActivate(zxid: zxid, designatedLeader: designated)
         }
         inform(upTo: zxid, designated: designated)
         if let lastSeen { activate(lastSeen) }

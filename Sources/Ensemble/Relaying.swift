@@ -21,14 +21,6 @@ extension QuorumPeer {
         }
     }
 
-    func relay(_ request: RevalidateRequest, from link: QuorumLink) {
-        revalidationsWaiting.append(link)
-        tellLeader {
-            $0.appendRevalidate(
-                request.session, timeoutMilliseconds: request.timeoutMilliseconds)
-        }
-    }
-
     func passOn(_ answer: RevalidateReply) {
         guard let link = revalidationsWaiting.popFirst() ?? nil else {
             return host.revalidated(answer.session, isValid: answer.isValid)
@@ -37,7 +29,6 @@ extension QuorumPeer {
     }
 
     func reply(to link: QuorumLink, _ session: SessionID, isValid: Bool) {
-        link.write { $0.appendRevalidateReply(session, isValid: isValid) }
-        host.markDirty(link)
+        write(to: link) { $0.appendRevalidateReply(session, isValid: isValid) }
     }
 }

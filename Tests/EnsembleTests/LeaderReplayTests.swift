@@ -12,6 +12,16 @@ import Znodes
 
     private func server(_ id: Int64) -> ServerID { ServerID(rawValue: id) }
 
+    /// All that a leader with this past has heard.
+    private func play(
+        _ messages: [Recorded], to leader: ServerID, behind past: Past, _ seed: UInt64
+    ) throws {
+        var replay = try LeaderReplay(
+            leader, history: try past.history(),
+            configuration: try Recorded.configuration(in: messages), seed: seed)
+        try replay.play(messages)
+    }
+
     /// One leader from its first learner to its end: a cold start; a follower that has missed
     /// transactions, then none, then has lost its disk.
     @Test(arguments: seeds)
@@ -38,20 +48,12 @@ import Znodes
 
     @Test(arguments: seeds)
     func `after another leader`(_ seed: UInt64) throws {
-        let messages = try Recorded.load("leader-change")
-        var replay = try LeaderReplay(
-            server(2), history: try Past.snap.history(),
-            configuration: try Recorded.configuration(in: messages), seed: seed)
-        try replay.play(messages)
+        try play(Recorded.load("leader-change"), to: server(2), behind: .snap, seed)
     }
 
     @Test(arguments: seeds)
     func `a learner has what nobody else has: TRUNC`(_ seed: UInt64) throws {
-        let messages = try Recorded.load("trunc")
-        var replay = try LeaderReplay(
-            server(2), history: try Past.diverging.history(),
-            configuration: try Recorded.configuration(in: messages), seed: seed)
-        try replay.play(messages)
+        try play(Recorded.load("trunc"), to: server(2), behind: .diverging, seed)
     }
 
     @Test(arguments: seeds)
@@ -83,10 +85,7 @@ import Znodes
     @Test(arguments: seeds)
     func `with learners of 3.8`(_ seed: UInt64) throws {
         let messages = try Recorded.load("mixed-38-39").filter { ["Q3", "Q4"].contains($0.stream) }
-        var replay = try LeaderReplay(
-            server(2), history: try Past.mixed.history(),
-            configuration: try Recorded.configuration(in: messages), seed: seed)
-        try replay.play(messages)
+        try play(messages, to: server(2), behind: .mixed, seed)
     }
 
     @Test(arguments: seeds)

@@ -59,9 +59,7 @@ struct Scenario {
 
     @discardableResult
     mutating func step(_ event: Election.Event) -> [Election.Effect] {
-        var effects: [Election.Effect] = []
-        election.step(event, into: &effects)
-        return effects
+        election.effects(of: event)
     }
 
     @discardableResult

@@ -78,9 +78,7 @@ struct LeaderScenario {
 
     @discardableResult
     mutating func step(_ event: Leader.Event) -> [Leader.Effect] {
-        var effects: [Leader.Effect] = []
-        leader.step(event, into: &effects)
-        return effects
+        leader.effects(of: event)
     }
 
     @discardableResult

@@ -69,9 +69,7 @@ struct LearnerScenario {
 
     @discardableResult
     mutating func step(_ event: Learner.Event) -> [Learner.Effect] {
-        var effects: [Learner.Effect] = []
-        learner.step(event, into: &effects)
-        return effects
+        learner.effects(of: event)
     }
 
     /// What the events give together.

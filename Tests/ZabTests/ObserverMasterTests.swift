@@ -21,9 +21,7 @@ import Zab
 
         @discardableResult
         mutating func step(_ event: ObserverMaster.Event) -> [ObserverMaster.Effect] {
-            var effects: [ObserverMaster.Effect] = []
-            master.step(event, into: &effects)
-            return effects
+            master.effects(of: event)
         }
 
         @discardableResult

@@ -21,9 +21,7 @@ import Zab
 
         @discardableResult
         mutating func step(_ event: Peer.Event) -> [Peer.Effect] {
-            var effects: [Peer.Effect] = []
-            peer.step(event, into: &effects)
-            return effects
+            peer.effects(of: event)
         }
 
         @discardableResult
